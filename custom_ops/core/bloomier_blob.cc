@@ -1,0 +1,164 @@
+#include "core/bloomier_blob.h"
+
+#include <cmath>
+#include <new>
+
+#include "core/byte_reader.h"
+#include "core/container.h"
+#include "core/element.h"
+
+namespace wl {
+namespace {
+
+// Reads the payload field by field; the first field that is wrong ends it.
+class Parser {
+ public:
+  Parser(const Container& container, BloomierView* view)
+      : view_(*view), reader_(container.payload, container.payload_size) {
+    view_ = BloomierView{};
+    view_.num_weights = container.num_weights;
+  }
+
+  Status parse() {
+    Status status = parse_header();
+    if (status.ok()) status = parse_codebook();
+    if (status.ok()) status = parse_block_headers();
+    if (status.ok()) status = locate_tables();
+    return status;
+  }
+
+ private:
+  // Offsets in messages count from the blob's first byte.
+  Status damaged(const char* what, size_t payload_offset, unsigned long long got) const {
+    return make_status(StatusCode::kDamaged, "%s, got %llu at byte %zu", what, got,
+                       kContainerHeaderBytes + payload_offset);
+  }
+
+  Status cut_short(const char* what) const {
+    return damaged(what, reader_.offset(), reader_.remaining());
+  }
+
+  Status parse_header() {
+    const uint8_t layout = reader_.read<uint8_t>();
+    const uint8_t hash = reader_.read<uint8_t>();
+    const uint8_t bits = reader_.read<uint8_t>();
+    const uint8_t codebook_type = reader_.read<uint8_t>();
+    view_.num_clusters = reader_.read<uint32_t>();
+    view_.seed = reader_.read<uint32_t>();
+    view_.num_keys = reader_.read<uint32_t>();
+    num_blocks_ = reader_.read<uint32_t>();
+    if (reader_.failed()) return cut_short("the filter's header must have 20 bytes");
+    if (layout != 1 && layout != 2) return damaged("the layout must be 1 or 2", 0, layout);
+    if (hash != 1 && hash != 2) return damaged("the hash must be 1 or 2", 1, hash);
+    if (bits < 1 || bits > kMaxBits) return damaged("bits must be from 1 to 16", 2, bits);
+    if (codebook_type != 1 && codebook_type != 10) {
+      return damaged("the codebook's type must be 1 or 10", 3, codebook_type);
+    }
+    if (view_.num_clusters < 1 || view_.num_clusters > kMaxClusters) {
+      return damaged("clusters must be from 1 to 4096", 4, view_.num_clusters);
+    }
+    if (value_bits(view_.num_clusters) > bits) {
+      return damaged("clusters must be at most 2^bits", 4, view_.num_clusters);
+    }
+    if (view_.num_keys > view_.num_weights) {
+      return damaged("keys must be no more than weights", 12, view_.num_keys);
+    }
+    if (num_blocks_ < 1 || num_blocks_ > view_.num_groups()) {
+      return damaged("blocks must be from 1 to the number of groups", 16, num_blocks_);
+    }
+    view_.layout = static_cast<Layout>(layout);
+    view_.hash = static_cast<Hash>(hash);
+    view_.bits = bits;
+    view_.codebook_type = static_cast<CodebookType>(codebook_type);
+    return Status{};
+  }
+
+  Status parse_codebook() {
+    const bool half = view_.codebook_type == CodebookType::kFloat16;
+    const uint64_t num_bytes = uint64_t{view_.num_clusters} * (half ? 2 : 4);
+    if (num_bytes > reader_.remaining()) return cut_short("the codebook must be complete");
+    view_.codebook.resize(view_.num_clusters);
+    for (float& centroid : view_.codebook) {
+      const size_t at = reader_.offset();
+      centroid = half ? float_from_half(reader_.read<uint16_t>()) : reader_.read<float>();
+      if (!std::isfinite(centroid)) {
+        return make_status(StatusCode::kDamaged, "centroids must be finite, got %g at byte %zu",
+                           static_cast<double>(centroid), kContainerHeaderBytes + at);
+      }
+    }
+    return Status{};
+  }
+
+  Status parse_block_headers() {
+    if (uint64_t{num_blocks_} * kBlockHeaderBytes > reader_.remaining()) {
+      return cut_short("the blocks' headers must be complete");
+    }
+    view_.blocks.reserve(num_blocks_);
+    uint64_t next_group = 0;
+    for (uint32_t i = 0; i < num_blocks_; ++i) {
+      const size_t at = reader_.offset();
+      BloomierBlock block{};
+      block.first_group = next_group;
+      block.num_groups = reader_.read<uint32_t>();
+      block.units = reader_.read<uint16_t>();
+      block.attempt = reader_.read<uint8_t>();
+      if (block.num_groups < 1 || block.num_groups > view_.num_groups() - next_group) {
+        return damaged("a block's groups must lie in the tensor", at, block.num_groups);
+      }
+      const bool ribbon = view_.layout == Layout::kRibbon;
+      if (block.units != 0 && (block.units < kBandBytes || (!ribbon && block.units > kMaxXorSegment))) {
+        return damaged("a block's table must be of a possible size", at + 4, block.units);
+      }
+      next_group += block.num_groups;
+      view_.blocks.push_back(block);
+    }
+    if (next_group != view_.num_groups()) {
+      return damaged("the blocks must cover all groups of the tensor", reader_.offset(),
+                     next_group);
+    }
+    return Status{};
+  }
+
+  Status locate_tables() {
+    for (BloomierBlock& block : view_.blocks) {
+      const size_t at = reader_.offset();
+      block.table = reader_.skip(table_bytes(view_.layout, block.units, view_.bits));
+      if (reader_.failed()) return damaged("a block's table must be complete", at, 0);
+    }
+    if (reader_.remaining() != 0) {
+      return damaged("nothing may follow the last table", reader_.offset(), reader_.remaining());
+    }
+    return Status{};
+  }
+
+  BloomierView& view_;
+  ByteReader reader_;
+  uint32_t num_blocks_ = 0;
+};
+
+}  // namespace
+
+uint64_t table_bytes(Layout layout, uint32_t units, int bits) {
+  const uint64_t planes = static_cast<uint64_t>(bits);
+  if (layout == Layout::kRibbon) return units * planes;
+  return (3 * uint64_t{units} * planes + 7) / 8;
+}
+
+int value_bits(uint32_t num_clusters) {
+  int bits = 0;
+  while ((uint64_t{1} << bits) < num_clusters) ++bits;
+  return bits;
+}
+
+Status parse_bloomier(const uint8_t* blob, size_t size, BloomierView* view) {
+  Container container;
+  const Status status = parse_container(blob, size, &container);
+  if (!status.ok()) return status;
+  try {
+    return Parser(container, view).parse();
+  } catch (const std::bad_alloc&) {
+    return make_status(StatusCode::kFailed, "memory ran out while the blob was parsed");
+  }
+}
+
+}  // namespace wl

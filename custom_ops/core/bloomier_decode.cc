@@ -1,0 +1,143 @@
+#include "core/bloomier_decode.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/bloomier_hash.h"
+#include "core/kernels/targets.h"
+#include "core/murmur3.h"
+
+namespace wl {
+namespace {
+
+static_assert(kSlots == kGroupSize, "the kernels' group is the format's");
+
+template <typename Element>
+void scatter(const Hits& hits, const uint16_t* lane_of, const void* elements, uint32_t count,
+             void* output) {
+  const Element* centroids = static_cast<const Element*>(elements);
+  Element* weights = static_cast<Element*>(output);
+  for (uint32_t i = 0; i < hits.count; ++i) {
+    const uint32_t slot = hits.slots[i];
+    const uint32_t lane = lane_of[slot];
+    if (lane < count) weights[lane] = centroids[hits.codes[slot]];  // the last group may be shorter
+  }
+}
+
+// Answers the queries of one block after another.
+class BlockReader {
+ public:
+  explicit BlockReader(const BloomierView& view)
+      : view_(view),
+        kernel_(current_kernel()),
+        value_bits_(value_bits(view.num_clusters)),
+        words_{HashWord(view.hash, kSlots, kernel_), HashWord(view.hash, kSlots, kernel_)},
+        bases_{HashWord(view.hash, kBunches, kernel_), HashWord(view.hash, kBunches, kernel_),
+               HashWord(view.hash, kBunches, kernel_)} {}
+
+  void open(const BloomierBlock& block) {
+    block_ = &block;
+    if (block.units == 0) return;
+    seeds_ = block_seeds(view_.seed, block.attempt);
+    if (view_.layout == Layout::kRibbon) {
+      words_[0].set_seeds(seeds_.s[1], seeds_.s[4]);
+      words_[1].set_seeds(seeds_.s[2], seeds_.s[5]);
+    } else {
+      for (uint32_t j = 0; j < 3; ++j) bases_[j].set_seeds(seeds_.s[j], seeds_.s[3 + j]);
+      words_[0].set_seeds(seeds_.s[6], seeds_.s[7]);
+      kernel_.unpack_cells(block.table, 3 * block.units, view_.bits, cells_);
+    }
+  }
+
+  const Hits& query(uint32_t group) {
+    if (block_->units == 0) {
+      hits_.count = 0;
+    } else if (view_.layout == Layout::kRibbon) {
+      query_ribbon(group);
+    } else {
+      query_xor(group);
+    }
+    return hits_;
+  }
+
+ private:
+  void query_ribbon(uint32_t group) {
+    const HashWord::Words low = words_[0].group(group);
+    const HashWord::Words high = words_[1].group(group);
+    RibbonQuery query;
+    query.low = low.words;
+    query.low_offset = low.offset;
+    query.high = high.words;
+    query.high_offset = high.offset;
+    query.phase = murmur3_32(group, seeds_.s[0]);
+    query.planes = block_->table;
+    query.plane_bytes = block_->units;
+    query.bits = view_.bits;
+    query.value_bits = value_bits_;
+    query.num_clusters = view_.num_clusters;
+    kernel_.query_ribbon(query, &hits_);
+  }
+
+  void query_xor(uint32_t group) {
+    XorQuery query;
+    for (uint32_t j = 0; j < 3; ++j) {
+      const HashWord::Words bases = bases_[j].group(group);
+      query.bases[j] = bases.words;
+      query.base_offsets[j] = bases.offset;
+    }
+    const HashWord::Words masks = words_[0].group(group);
+    query.masks = masks.words;
+    query.mask_offset = masks.offset;
+    query.cells = cells_;
+    query.segment = block_->units;
+    query.bits = view_.bits;
+    query.num_clusters = view_.num_clusters;
+    kernel_.query_xor(query, &hits_);
+  }
+
+  const BloomierView& view_;
+  const Kernel& kernel_;
+  const int value_bits_;
+  HashWord words_[2];
+  HashWord bases_[3];
+  BlockSeeds seeds_;
+  const BloomierBlock* block_ = nullptr;
+  Hits hits_;
+  uint16_t cells_[3 * kMaxXorSegment];
+};
+
+}  // namespace
+
+void decode_groups(const BloomierView& view, const void* elements, size_t element_bytes,
+                   uint64_t first, uint64_t last, void* output) {
+  auto block = std::upper_bound(
+      view.blocks.begin(), view.blocks.end(), first,
+      [](uint64_t group, const BloomierBlock& b) { return group < b.first_group + b.num_groups; });
+  BlockReader reader(view);
+  const uint16_t* lane_of = slot_order(view.hash).lane_of;
+  uint8_t* out = static_cast<uint8_t*>(output);
+  for (uint64_t group = first; group < last; ++block) {
+    reader.open(*block);
+    const uint64_t end = std::min(last, block->first_group + block->num_groups);
+    for (; group < end; ++group) {
+      const uint32_t count = static_cast<uint32_t>(
+          std::min<uint64_t>(kGroupSize, view.num_weights - group * kGroupSize));
+      const Hits& hits = reader.query(static_cast<uint32_t>(group));
+      std::memset(out, 0, count * element_bytes);
+      switch (element_bytes) {
+        case 2:
+          scatter<uint16_t>(hits, lane_of, elements, count, out);
+          break;
+        case 4:
+          scatter<uint32_t>(hits, lane_of, elements, count, out);
+          break;
+        default:
+          scatter<uint64_t>(hits, lane_of, elements, count, out);
+          break;
+      }
+      out += count * element_bytes;
+    }
+  }
+}
+
+}  // namespace wl

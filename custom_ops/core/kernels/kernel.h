@@ -1,0 +1,68 @@
+// The hot loops, one set for each CPU target. Plain structs and function pointers only: a file
+// compiled for one CPU must not include inline library code.
+#ifndef WL_CORE_KERNELS_KERNEL_H_
+#define WL_CORE_KERNELS_KERNEL_H_
+
+#include <stdint.h>
+
+namespace wl {
+
+// Slots of a group (a permutation of its lanes), and the bunches of eight slots that share the
+// places they look at; see bloomier_hash.h.
+constexpr uint32_t kSlots = 1024;
+constexpr uint32_t kBunchSlots = 8;
+constexpr uint32_t kBunches = kSlots / kBunchSlots;
+
+// Asks a ribbon for all slots of a group. Coefficients of a slot: 64 bits, of which the lower half is
+// low[slot] + low_offset and the upper one high[slot] + high_offset; its mask is (lower + upper) >> 16.
+struct RibbonQuery {
+  const uint32_t* low;
+  const uint32_t* high;
+  uint32_t low_offset;
+  uint32_t high_offset;
+  uint32_t phase;         // where the first bunch starts, as a share of 2^32; others follow evenly
+  const uint8_t* planes;  // [bits][plane_bytes], the highest plane first
+  uint32_t plane_bytes;   // at least 8
+  int bits;
+  int value_bits;
+  uint32_t num_clusters;
+};
+
+// Asks an xor table for all slots of a group. Bunch b looks at eight consecutive cells of each
+// segment j, from bases[j][b] + base_offsets[j] on.
+struct XorQuery {
+  const uint32_t* bases[3];
+  uint32_t base_offsets[3];
+  const uint32_t* masks;
+  uint32_t mask_offset;
+  const uint16_t* cells;  // [3 * segment], unpacked
+  uint32_t segment;       // at least 8
+  int bits;
+  uint32_t num_clusters;
+};
+
+// What a group's query found.
+struct Hits {
+  uint32_t count;
+  uint16_t slots[kSlots + 8];  // the accepted ones, ascending; a vector store may write past them
+  uint16_t codes[kSlots];      // by slot: the centroid; of accepted slots only
+};
+
+struct Kernel {
+  const char* name;
+  // words[i] = murmur3_32(first + i, seed) or, with an order, murmur3_32(first + order[i], seed).
+  void (*hash_range)(uint32_t first, const uint16_t* order, uint32_t count, uint32_t seed,
+                     uint32_t* words);
+  // The cells of a packed table: `bits` bits each, least significant first. May read 7 bytes past it.
+  void (*unpack_cells)(const uint8_t* packed, uint32_t count, int bits, uint16_t* cells);
+  void (*query_ribbon)(const RibbonQuery& query, Hits* hits);
+  void (*query_xor)(const XorQuery& query, Hits* hits);
+};
+
+extern const Kernel kKernelBaseline;
+extern const Kernel kKernelAvx2;
+extern const Kernel kKernelAvx512;
+
+}  // namespace wl
+
+#endif  // WL_CORE_KERNELS_KERNEL_H_

@@ -1,0 +1,201 @@
+// What a BloomierDecode node says: its attributes and its blob, each checked.
+//
+// Everything here throws OpError with the part of the message that follows the node's name.
+#ifndef WL_OPS_BLOOMIER_NODE_H_
+#define WL_OPS_BLOOMIER_NODE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/element.h"
+#include "ops/ort_api.h"
+
+namespace wl {
+
+constexpr char kShapeAttribute[] = "shape";
+constexpr char kDataTypeAttribute[] = "data_type";
+constexpr char kBlobAttribute[] = "blob";
+constexpr char kCacheAttribute[] = "cache";
+
+constexpr size_t kMaxRank = 64;
+constexpr uint64_t kMaxWeights = UINT32_MAX;  // the most that a blob can hold
+
+inline std::string to_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+// The number of elements of a shape, every dimension of which is at least 1.
+inline uint64_t num_elements(const std::vector<int64_t>& shape) {
+  if (shape.size() > kMaxRank) {
+    throw ort::OpError("attribute shape must have at most " + std::to_string(kMaxRank) +
+                       " dimensions, got " + std::to_string(shape.size()));
+  }
+  uint64_t count = 1;
+  for (const int64_t dim : shape) {
+    if (dim < 1 || static_cast<uint64_t>(dim) > kMaxWeights / count) {
+      throw ort::OpError("attribute shape must have dimensions of at least 1 and fewer than 2^32 " +
+                         std::string("elements, got ") + to_text(shape));
+    }
+    count *= static_cast<uint64_t>(dim);
+  }
+  return count;
+}
+
+inline ElementType to_element_type(int64_t data_type) {
+  for (const ElementType type : {ElementType::kFloat32, ElementType::kFloat16,
+                                 ElementType::kFloat64, ElementType::kBfloat16}) {
+    if (data_type == static_cast<int64_t>(type)) return type;
+  }
+  throw ort::OpError(
+      "attribute data_type must be 1 (float32), 10 (float16), 11 (float64) or 16 (bfloat16), got " +
+      std::to_string(data_type));
+}
+
+// Reads a node when its kernel is created.
+class NodeReader {
+ public:
+  NodeReader(const ort::Api& api, const ort::OrtKernelInfo* info) : api_(api), info_(info) {}
+
+  std::string name() const {
+    size_t size = 0;
+    api_.succeeds<ort::KernelInfoGetNodeName>(info_, static_cast<char*>(nullptr), &size);
+    std::vector<char> text(size + 1, '\0');
+    if (!api_.succeeds<ort::KernelInfoGetNodeName>(info_, text.data(), &size) || !text[0]) {
+      return "(without a name)";
+    }
+    return text.data();
+  }
+
+  std::vector<int64_t> shape() const {
+    size_t rank = 0;
+    if (!api_.succeeds<ort::KernelInfoGetAttributeArrayInt64>(
+            info_, kShapeAttribute, static_cast<int64_t*>(nullptr), &rank)) {
+      throw ort::OpError("attribute shape must be a list of integers, got none");
+    }
+    std::vector<int64_t> dims(rank);
+    if (rank > 0) {
+      api_.call<ort::KernelInfoGetAttributeArrayInt64>(info_, kShapeAttribute, dims.data(), &rank);
+    }
+    return dims;
+  }
+
+  ElementType data_type() const {
+    int64_t value = 0;
+    if (!api_.succeeds<ort::KernelInfoGetAttributeInt64>(info_, kDataTypeAttribute, &value)) {
+      throw ort::OpError("attribute data_type must be an integer, got none");
+    }
+    return to_element_type(value);
+  }
+
+  bool cache() const {
+    int64_t value = 1;
+    api_.succeeds<ort::KernelInfoGetAttributeInt64>(info_, kCacheAttribute, &value);
+    if (value != 0 && value != 1) {
+      throw ort::OpError("attribute cache must be 0 or 1, got " + std::to_string(value));
+    }
+    return value == 1;
+  }
+
+  // The blob's tensor. `owned` is set where it is a copy that is ours to release; a constant input
+  // stays with the session, which outlives its kernels.
+  const ort::OrtValue* blob(ort::OwnedValue* owned) const {
+    const ort::OrtValue* input = constant_input();
+    ort::OrtAllocator* allocator = nullptr;  // the runtime's own
+    api_.call<ort::GetAllocatorWithDefaultOptions>(&allocator);
+    ort::OrtValue* copy = nullptr;
+    const bool has_attribute =
+        api_.succeeds<ort::KernelInfoGetAttributeTensor>(info_, kBlobAttribute, allocator, &copy);
+    *owned = api_.own<ort::ReleaseValue>(copy);
+    if (has_attribute == (input != nullptr)) {
+      throw ort::OpError(
+          std::string("its blob must be either a uint8 tensor attribute or an input, got ") +
+          (has_attribute ? "both" : "neither"));
+    }
+    return has_attribute ? copy : input;
+  }
+
+ private:
+  // The node's input, or null where it has none.
+  const ort::OrtValue* constant_input() const {
+    size_t num_inputs = 0;
+    api_.call<ort::KernelInfoGetInputCount>(info_, &num_inputs);
+    if (num_inputs == 0) return nullptr;
+    int is_constant = 0;
+    const ort::OrtValue* input = nullptr;
+    api_.call<ort::KernelInfoGetConstantInputTensor>(info_, size_t{0}, &is_constant, &input);
+    if (!is_constant)
+      throw ort::OpError("its input must be an initializer, got a value known at run time only");
+    return input;
+  }
+
+  const ort::Api& api_;
+  const ort::OrtKernelInfo* info_;
+};
+
+// Reads a node while types and shapes are inferred, before there is a kernel.
+class InferenceReader {
+ public:
+  InferenceReader(const ort::Api& api, const ort::OrtShapeInferContext* context)
+      : api_(api), context_(context) {}
+
+  std::vector<int64_t> shape() const {
+    const ort::OrtOpAttr* attribute = nullptr;
+    if (!api_.succeeds<ort::ShapeInferContextGetAttribute>(context_, kShapeAttribute, &attribute)) {
+      throw ort::OpError("attribute shape must be a list of integers, got none");
+    }
+    size_t size_bytes = 0;  // asked for with room for nothing, which is an error unless it is empty
+    int64_t nothing = 0;
+    api_.succeeds<ort::ReadOpAttr>(attribute, ort::kOpAttrInts, static_cast<void*>(&nothing),
+                                   size_t{0}, &size_bytes);
+    std::vector<int64_t> dims(size_bytes / sizeof(int64_t));
+    if (!dims.empty()) {
+      api_.call<ort::ReadOpAttr>(attribute, ort::kOpAttrInts, static_cast<void*>(dims.data()),
+                                 size_bytes, &size_bytes);
+    }
+    return dims;
+  }
+
+  ElementType data_type() const {
+    const ort::OrtOpAttr* attribute = nullptr;
+    int64_t value = 0;
+    size_t size_bytes = 0;
+    if (!api_.succeeds<ort::ShapeInferContextGetAttribute>(context_, kDataTypeAttribute,
+                                                           &attribute) ||
+        !api_.succeeds<ort::ReadOpAttr>(attribute, ort::kOpAttrInt, static_cast<void*>(&value),
+                                        sizeof(value), &size_bytes)) {
+      throw ort::OpError("attribute data_type must be an integer, got none");
+    }
+    return to_element_type(value);
+  }
+
+ private:
+  const ort::Api& api_;
+  const ort::OrtShapeInferContext* context_;
+};
+
+// What a tensor holds; the data is not to be written unless the tensor is an output.
+struct TensorData {
+  int32_t element_type = 0;
+  size_t num_elements = 0;
+  uint8_t* data = nullptr;
+};
+
+inline TensorData tensor_data(const ort::Api& api, const ort::OrtValue* value) {
+  ort::OrtTensorTypeAndShapeInfo* info = nullptr;
+  api.call<ort::GetTensorTypeAndShape>(value, &info);
+  const auto owned = api.own<ort::ReleaseTensorTypeAndShapeInfo>(info);
+  TensorData tensor;
+  api.call<ort::GetTensorElementType>(info, &tensor.element_type);
+  api.call<ort::GetTensorShapeElementCount>(info, &tensor.num_elements);
+  void* data = nullptr;
+  api.call<ort::GetTensorMutableData>(const_cast<ort::OrtValue*>(value), &data);
+  tensor.data = static_cast<uint8_t*>(data);
+  return tensor;
+}
+
+}  // namespace wl
+
+#endif  // WL_OPS_BLOOMIER_NODE_H_

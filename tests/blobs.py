@@ -1,0 +1,119 @@
+"""Blobs put together field by field from FORMAT.md, without the encoder, and keys to encode."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+
+import mmh3
+import numpy as np
+import numpy.typing as npt
+
+LAYOUTS = {"ribbon": 1, "xor": 2}
+HASHES = {"tabulation": 1, "murmur3": 2}
+SCHEMES = [(layout, hash_) for layout in LAYOUTS for hash_ in HASHES]
+
+# Written once by the encoder and kept, so that the format cannot drift: key i of 40 is index
+# 61 * i + i * i % 23 of 2,500 and has centroid i % 5.
+STORED_CODEBOOK = [-2.0, -0.5, 0.25, 1.0, 3.0]
+STORED_BLOBS = {
+    ("ribbon", "tabulation"): bytes.fromhex(
+        "574c4f5801010000c4090000000000000101080a0500000063000000280000000100000000c000b80034"
+        "003c0042030000000c0000170562cf2032000000000000150f25fbe846000000000000350832dbab1400"
+        "0000000000220e394110680000000000003d045f0905720000000000003d0a2bf6dd7100000000000018"
+        "0f0b991f2c000000000000390734009a1b0000000000005c446f78d075aa9785717663bcb8c9ed"
+    ),
+    ("ribbon", "murmur3"): bytes.fromhex(
+        "574c4f5801010000c4090000000000000102080a0500000063000000280000000100000000c000b80034"
+        "003c0042030000000c00005f1d2d5a9a08000000000000fe8596f3b40000000000000017333dde140c00"
+        "00000000005c4f30b8320c000000000000f20400c8ba000000000000006310b4b2a40800000000000054"
+        "28b1e8ac04000000000000358f107dbc040000000000003e70b233decccbed02a32852b7a8d8be"
+    ),
+    ("xor", "tabulation"): bytes.fromhex(
+        "574c4f5801010000c4090000000000000201080a0500000063000000280000000100000000c000b80034"
+        "003c0042030000001c0000000000000000000014000006001d00c8b7e700e500dcad00000000000000c2"
+        "000000a1db00250000ce0000000040307e00005b007b00000000d81f00000e00866b05001064eee197c2"
+        "265e3719e9510028006a75cf134b33c5a59281931419593342b516"
+    ),
+    ("xor", "murmur3"): bytes.fromhex(
+        "574c4f5801010000c4090000000000000202080a0500000063000000280000000100000000c000b80034"
+        "003c0042030000001c000000000000c452e3700000db0000f7000b003200083f00000000000000000000"
+        "0000640000007858003242878d002ada73a80000004200c9000000760080000d98000000002916db30c2"
+        "00decc06679228009800e8a8c1d33bcfed09a1e9aed81c7561054e"
+    ),
+}
+
+
+def reseal(blob: bytes) -> bytes:
+    """The blob with the checksum that its other bytes should have."""
+    return blob[:-16] + mmh3.mmh3_x64_128_digest(blob[:-16], 0)
+
+
+@dataclasses.dataclass
+class BlobFields:
+    """What `to_bytes` writes, right or wrong. A block is (num_groups, units, attempt)."""
+
+    num_weights: int
+    layout: int
+    hash: int
+    bits: int
+    codebook: npt.NDArray[np.floating]  # float16 or float32, as it is stored
+    seed: int
+    num_keys: int
+    blocks: list[tuple[int, int, int]]
+    tables: bytes
+
+    def to_bytes(self) -> bytes:
+        codebook_type = 10 if self.codebook.dtype == np.float16 else 1
+        body = struct.pack("<4sBBHQ", b"WLOX", 1, 1, 0, self.num_weights)
+        body += struct.pack(
+            "<BBBBIIII",
+            self.layout,
+            self.hash,
+            self.bits,
+            codebook_type,
+            self.codebook.size,
+            self.seed,
+            self.num_keys,
+            len(self.blocks),
+        )
+        body += self.codebook.tobytes()
+        body += b"".join(struct.pack("<IHB", *block) for block in self.blocks)
+        return reseal(body + self.tables + bytes(16))
+
+
+def random_blob(rng: np.random.Generator, *, max_groups: int = 6) -> bytes:
+    """A valid blob of random tables: no encoder made it, and many weights are not zero."""
+    layout = int(rng.integers(1, 3))
+    bits = int(rng.integers(1, 17))
+    num_clusters = int(min(2**bits, 4096, 2 ** rng.uniform(0, 13)))
+    num_groups = int(rng.integers(1, max_groups + 1))
+    blocks = []
+    left = num_groups
+    while left > 0:
+        count = int(rng.integers(1, left + 1))
+        most = 300 if rng.random() < 0.9 else (65535 if layout == 1 else 4096)
+        units = int(rng.choice([0, 8, 9, rng.integers(8, most + 1)], p=[0.1, 0.1, 0.1, 0.7]))
+        blocks.append((count, units, int(rng.integers(256))))
+        left -= count
+    table_bits = sum((8 if layout == 1 else 3) * units * bits + 7 & ~7 for _, units, _ in blocks)
+    num_weights = (num_groups - 1) * 1024 + int(rng.integers(1, 1025))
+    return BlobFields(
+        num_weights=num_weights,
+        layout=layout,
+        hash=int(rng.integers(1, 3)),
+        bits=bits,
+        codebook=rng.normal(size=num_clusters).astype(rng.choice(["f2", "f4"])),
+        seed=int(rng.integers(2**32)),
+        num_keys=int(rng.integers(num_weights + 1)),
+        blocks=blocks,
+        tables=rng.bytes(table_bits // 8),
+    ).to_bytes()
+
+
+def random_keys(
+    rng: np.random.Generator, num_weights: int, density: float, num_clusters: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Indices, ascending, and the centroid of each."""
+    indices = np.flatnonzero(rng.random(num_weights) < density)
+    return indices, rng.integers(0, num_clusters, indices.size)

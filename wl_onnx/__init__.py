@@ -1,0 +1,31 @@
+"""Post-training compression of ONNX models: weights in blobs that onnxruntime decodes."""
+
+from wl_onnx.compress import Result, compress, decompress
+from wl_onnx.errors import (
+    BlobError,
+    EncodeError,
+    InputError,
+    LibraryError,
+    ModelError,
+    WlOnnxError,
+)
+from wl_onnx.recipe import Recipe, load_recipe
+from wl_onnx.runtime import InferenceSession, get_library_path
+from wl_onnx.version import __version__
+
+__all__ = [
+    "BlobError",
+    "EncodeError",
+    "InferenceSession",
+    "InputError",
+    "LibraryError",
+    "ModelError",
+    "Recipe",
+    "Result",
+    "WlOnnxError",
+    "__version__",
+    "compress",
+    "decompress",
+    "get_library_path",
+    "load_recipe",
+]

@@ -1,0 +1,65 @@
+"""`wl-onnx compress`, and `wl-onnx plan`, which does the same and writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import wl_onnx
+from wl_onnx.cli.console import print_json, progress_bar, set_up_logging, write_json
+from wl_onnx.cli.options import Force, Json, ModelPath, OutputPath, Quiet, takes_recipe
+from wl_onnx.cli.report_tables import print_report
+from wl_onnx.errors import InputError
+
+__all__ = ["compress", "plan"]
+
+
+@takes_recipe
+def compress(
+    model: ModelPath,
+    output: OutputPath,
+    recipe: wl_onnx.Recipe,
+    report: Annotated[
+        Path | None, typer.Option(metavar="R.json", help="Also write the report as JSON.")
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compress the weights of a model, and write the smaller model."""
+    set_up_logging(quiet=quiet)
+    if report is not None:
+        _check_report(report, output, force=force)
+    with progress_bar(quiet=quiet) as progress:
+        result = wl_onnx.compress(model, output, recipe=recipe, progress=progress, force=force)
+    if report is not None:
+        write_json(result.report, report)
+    if not quiet:
+        print_report(result.report, title=f"{model} -> {output}")
+
+
+@takes_recipe
+def plan(
+    model: ModelPath, recipe: wl_onnx.Recipe, json: Json = False, quiet: Quiet = False
+) -> None:
+    """Show what compress would do with the same options; nothing is written."""
+    set_up_logging(quiet=quiet)
+    with progress_bar(quiet=quiet) as progress:
+        result = wl_onnx.compress(model, recipe=recipe, progress=progress)
+    if json:
+        print_json(result.report)
+    elif not quiet:
+        print_report(result.report, title=f"{model}, not written")
+
+
+def _check_report(report: Path, output: Path, *, force: bool) -> None:
+    if report.resolve() == output.resolve():
+        raise InputError(f"cannot write {report}: report and output must differ, got one path")
+    if report.is_dir() or not report.parent.is_dir():
+        raise InputError(f"cannot write {report}: it must be a file in a folder that exists")
+    if report.exists() and not force:
+        raise InputError(
+            f"cannot write {report}: the report must not exist, got a file there; "
+            "--force replaces it"
+        )

@@ -1,0 +1,71 @@
+"""The entry point: commands, and one line for every error."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import wl_onnx
+from wl_onnx.cli.compare import compare
+from wl_onnx.cli.compress import compress, plan
+from wl_onnx.cli.console import ERRORS
+from wl_onnx.cli.decompress import decompress
+from wl_onnx.cli.demo import demo
+from wl_onnx.cli.inspect import inspect
+from wl_onnx.errors import WlOnnxError
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+app = typer.Typer(
+    name="wl-onnx",
+    help="Compress the weights of ONNX models; onnxruntime decodes them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, compress, plan, decompress, inspect, compare):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wl-onnx {wl_onnx.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Takes the options that stand before a command."""
+
+
+def main() -> None:
+    """Runs the command line; errors are one line on standard error and exit status 1."""
+    try:
+        app()
+    except WlOnnxError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        ERRORS.print("wl-onnx: interrupted, nothing was written", markup=False)
+        sys.exit(_INTERRUPTED)
+    except MemoryError:
+        _fail("cannot go on: memory ran out")
+    except OSError as error:
+        _fail(f"cannot access {error.filename or 'a file'}: {error.strerror or error}")
+
+
+def _fail(message: str) -> None:
+    line = " ".join(message.split())
+    ERRORS.print(f"wl-onnx: {line}", markup=False, soft_wrap=True)
+    sys.exit(1)

@@ -1,0 +1,62 @@
+"""Tables of a report: each tensor with its choice and bounds, and the whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from wl_onnx.cli.console import OUTPUT, format_bytes
+
+__all__ = ["print_report"]
+
+_COLUMNS = ("zeros", "bits", "size", "ratio", "filter >=", "lossless >=", "epsilon", "error")
+
+
+def print_report(report: dict[str, Any], *, title: str) -> None:
+    """Prints the tensors of a report, and sizes before and after."""
+    encoded = [tensor for tensor in report["tensors"] if tensor["codec"] != "none"]
+    left = [tensor for tensor in report["tensors"] if tensor["codec"] == "none"]
+    if encoded:
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0))
+        table.add_column("weight", min_width=10, overflow="fold")
+        table.add_column("shape", min_width=9, overflow="fold")
+        for column in _COLUMNS:
+            table.add_column(column, justify="right", no_wrap=True)
+        for tensor in encoded:
+            table.add_row(*_row(tensor))
+        OUTPUT.print(table)
+    for reason in dict.fromkeys(tensor["reason"] for tensor in left):
+        names = [tensor["name"] for tensor in left if tensor["reason"] == reason]
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        OUTPUT.print(f"left as it is: {shown}" + (f" ({reason})" if reason else ""), markup=False)
+    _print_totals(report)
+
+
+def _row(tensor: dict[str, Any]) -> tuple[str, ...]:
+    flag = "" if tensor["meets_share"] is not False else " !"
+    error = tensor["error_share"]
+    return (
+        tensor["name"],
+        "x".join(map(str, tensor["shape"])),
+        f"{tensor['sparsity']:.1%}",
+        str(tensor["bits"]),
+        format_bytes(tensor["size_bits"] / 8),
+        f"{tensor['original_bits'] / tensor['size_bits']:.1f}x",
+        format_bytes(tensor["information_bound_bits"] / 8),
+        format_bytes(tensor["lossless_bound_bits"] / 8),
+        f"{tensor['epsilon']:.4f}",
+        "-" if error is None else f"{error:.4f}{flag}",
+    )
+
+
+def _print_totals(report: dict[str, Any]) -> None:
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("", "before", "after", "ratio"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, key in (("all initializers", "weights"), ("file", "file")):
+        before, after = report[key]["original_bytes"], report[key]["compressed_bytes"]
+        ratio = "-" if before is None else f"{before / max(1, after):.2f}x"
+        table.add_row(name, format_bytes(before), format_bytes(after), ratio)
+    OUTPUT.print(table)

@@ -1,0 +1,1 @@
+"""Weights to blobs and back: one codec a module."""

@@ -1,0 +1,312 @@
+"""The Bloomier filter: a lossy static function from weight index to centroid.
+
+Stored keys (the non-zero weights) always give back their value. Every other index gives a zero, or,
+with probability `num_clusters / 2**bits`, a centroid: a false positive, the same at every decoding
+and on every machine.
+
+Source: Reagen, Gupta, Adolf, Mitzenmacher, Rush, Wei, Brooks, "Weightless: Lossy weight encoding
+for deep neural network compression", ICML 2018. The bytes are written down in FORMAT.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from wl_onnx.codecs.container import CHECKSUM_BYTES, MAX_WEIGHTS, seal
+from wl_onnx.errors import BlobError, EncodeError, InputError
+from wl_onnx.kernels.native import core, resolve_threads
+
+__all__ = [
+    "BlobInfo",
+    "decode",
+    "decode_codes",
+    "decode_into",
+    "encode",
+    "inspect",
+    "with_codebook",
+]
+
+_LAYOUTS = {"ribbon": 1, "xor": 2}
+_HASHES = {"tabulation": 1, "murmur3": 2}
+_CODEBOOK_TYPES = {"float32": 1, "float16": 10}
+
+_HEADER_BYTES = 16 + 20
+
+Blob = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+
+_Result = TypeVar("_Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class BlobInfo:
+    """What a blob's header says.
+
+    Attributes:
+        layout: "ribbon" or "xor".
+        hash: "tabulation" or "murmur3".
+        bits: bits of a cell, 1 to 16.
+        num_weights: weights of the tensor.
+        num_keys: stored keys, the weights that are surely right.
+        num_clusters: number of centroids.
+        codebook: float32 [num_clusters], the centroids as stored.
+        codebook_type: "float16" or "float32".
+        num_blocks: blocks with a table and a seed of their own.
+        seed: seed of every hash.
+        size_bytes: bytes of the whole blob.
+    """
+
+    layout: str
+    hash: str
+    bits: int
+    num_weights: int
+    num_keys: int
+    num_clusters: int
+    codebook: npt.NDArray[np.float32]
+    codebook_type: str
+    num_blocks: int
+    seed: int
+    size_bytes: int
+
+
+def encode(
+    indices: npt.ArrayLike,
+    values: npt.ArrayLike,
+    *,
+    num_weights: int,
+    codebook: npt.ArrayLike,
+    bits: int,
+    layout: str = "ribbon",
+    hash: str = "tabulation",  # noqa: A002  (the field's own name)
+    seed: int = 0,
+    threads: int = 1,
+    codebook_type: str = "float16",
+) -> bytes:
+    """A blob that maps each index to its centroid and, mostly, every other index to zero.
+
+    The same arguments, `threads` aside, give the same bytes on every machine.
+
+    Args:
+        indices: integers [n], strictly ascending flat row-major indices, below `num_weights`.
+        values: integers [n], the centroid of each, 0 to c - 1.
+        num_weights: weights of the tensor, 1 to 2**32 - 1.
+        codebook: floats [c], the centroids, 1 to 4096 of them, finite.
+        bits: bits of a cell, 1 to 16, with 2**bits >= c.
+        layout: "ribbon", about 1.02 cells a key, or "xor", 1.24 cells and faster to decode.
+        hash: "tabulation", the fast one, or "murmur3", which no pattern of indices can defeat.
+        seed: seed of every hash, 0 to 2**32 - 1.
+        threads: threads that construct; 0 means one for each core.
+        codebook_type: "float16" or "float32", how centroids are stored.
+
+    Returns:
+        The blob, checksum included.
+
+    Raises:
+        InputError: an argument breaks a rule above.
+        EncodeError: no table exists for one of 256 seeds; `hash="murmur3"` is the way out.
+
+    Example:
+        >>> blob = encode([3, 7], [1, 0], num_weights=8, codebook=[-1.0, 0.5], bits=16)
+        >>> decode(blob)[[3, 7]]
+        array([ 0.5, -1. ], dtype=float32)
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"cannot encode weights: seed must be from 0 to 2**32 - 1, got {seed}")
+    if not 1 <= num_weights <= MAX_WEIGHTS:
+        raise InputError(
+            f"cannot encode weights: num_weights must be from 1 to 2**32 - 1, got {num_weights}"
+        )
+    if not 1 <= bits <= 16:
+        raise InputError(f"cannot encode weights: bits must be from 1 to 16, got {bits}")
+    body = _call(
+        "encode weights",
+        lambda: core().bloomier_encode(
+            _integers(indices, np.uint32, "indices"),
+            _integers(values, np.uint16, "values"),
+            num_weights,
+            _centroids(codebook),
+            bits,
+            _choice(layout, _LAYOUTS, "layout"),
+            _choice(hash, _HASHES, "hash"),
+            _choice(codebook_type, _CODEBOOK_TYPES, "codebook_type"),
+            seed,
+            resolve_threads(threads),
+        ),
+    )
+    return seal(body)
+
+
+def decode(
+    blob: Blob, *, threads: int = 1, out: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """The weights of a blob.
+
+    Args:
+        blob: bytes that `encode` gave.
+        threads: threads that decode; 0 means one for each core.
+        out: float32 [num_weights], C-contiguous, to write into instead of a new array.
+
+    Returns:
+        float32 [num_weights]: the centroid of each stored key, exactly; for other indices zero or
+        a false positive.
+
+    Raises:
+        BlobError: the blob is damaged.
+        InputError: `out` does not fit.
+    """
+    if out is None:
+        out = np.empty(inspect(blob).num_weights, np.float32)
+    elif out.dtype != np.float32:
+        raise InputError(f"cannot decode blob: out must be float32, got {out.dtype}")
+    decode_into(blob, out, onnx_type=1, threads=threads)
+    return out
+
+
+def decode_into(blob: Blob, out: npt.NDArray[Any], *, onnx_type: int, threads: int = 1) -> None:
+    """Decodes a blob into an array of any element type that a weight may have.
+
+    Args:
+        blob: bytes that `encode` gave.
+        out: C-contiguous and writable, num_weights elements of the type, any shape.
+        onnx_type: 1 float32, 10 float16, 11 float64, 16 bfloat16 (TensorProto.DataType).
+            Centroids are rounded to nearest, ties to even.
+        threads: threads that decode; 0 means one for each core.
+
+    Raises:
+        BlobError: the blob is damaged.
+        InputError: `out` or `onnx_type` does not fit.
+    """
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise InputError("cannot decode blob: out must be contiguous and writable, got another")
+    flat = out.reshape(-1).view(np.uint8)
+    _call(
+        "decode blob",
+        lambda: core().bloomier_decode(_bytes(blob), onnx_type, resolve_threads(threads), flat),
+    )
+
+
+def decode_codes(blob: Blob, *, threads: int = 1) -> npt.NDArray[np.uint16]:
+    """The centroid's number of each weight.
+
+    Returns:
+        uint16 [num_weights]: 0 for a zero weight, j + 1 for centroid j.
+
+    Raises:
+        BlobError: the blob is damaged.
+    """
+    codes = np.empty(inspect(blob).num_weights, np.uint16)
+    _call(
+        "decode blob",
+        lambda: core().bloomier_decode_codes(_bytes(blob), resolve_threads(threads), codes),
+    )
+    return codes
+
+
+def inspect(blob: Blob) -> BlobInfo:
+    """What a blob holds, after a check of every length and of the checksum.
+
+    Raises:
+        BlobError: the blob is damaged; the message has the offset.
+    """
+    data = _bytes(blob)
+    fields = _call("read blob", lambda: core().bloomier_describe(data))
+    return BlobInfo(
+        layout=_name(fields["layout"], _LAYOUTS),
+        hash=_name(fields["hash"], _HASHES),
+        bits=fields["bits"],
+        num_weights=fields["num_weights"],
+        num_keys=fields["num_keys"],
+        num_clusters=fields["num_clusters"],
+        codebook=np.asarray(fields["codebook"], np.float32),
+        codebook_type=_name(fields["codebook_type"], _CODEBOOK_TYPES),
+        num_blocks=fields["num_blocks"],
+        seed=fields["seed"],
+        size_bytes=data.size,
+    )
+
+
+def with_codebook(blob: Blob, codebook: npt.ArrayLike) -> bytes:
+    """The same filter with other centroids: keys and false positives stay where they are.
+
+    Args:
+        blob: bytes that `encode` gave.
+        codebook: floats [num_clusters], finite as they are stored.
+
+    Raises:
+        BlobError: the blob is damaged.
+        InputError: the number of centroids differs, or one is not finite.
+    """
+    info = inspect(blob)
+    centroids = _centroids(codebook)
+    if centroids.size != info.num_clusters:
+        raise InputError(
+            f"cannot change codebook: it must have {info.num_clusters} centroids, "
+            f"got {centroids.size}"
+        )
+    with np.errstate(over="ignore"):
+        stored = centroids.astype("<f2" if info.codebook_type == "float16" else "<f4")
+    if not np.isfinite(stored).all():
+        raise InputError(
+            f"cannot change codebook: centroids must be finite as {info.codebook_type}, "
+            f"got {centroids[~np.isfinite(stored)][0]}"
+        )
+    body = bytearray(_bytes(blob)[:-CHECKSUM_BYTES].tobytes())
+    body[_HEADER_BYTES : _HEADER_BYTES + stored.nbytes] = stored.tobytes()
+    return seal(bytes(body))
+
+
+def _call(action: str, work: Callable[[], _Result]) -> _Result:
+    module = core()
+    try:
+        return work()
+    except module.InvalidArgumentError as error:
+        raise InputError(f"cannot {action}: {error}") from error
+    except module.DamagedError as error:
+        raise BlobError(f"cannot {action}: {error}") from error
+    except module.FailedError as error:
+        raise EncodeError(f"cannot {action}: {error}; try hash=murmur3") from error
+
+
+def _bytes(blob: Blob) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(blob, np.uint8) if not isinstance(blob, np.ndarray) else blob
+
+
+def _integers(values: npt.ArrayLike, dtype: type[np.unsignedinteger[Any]], name: str) -> Any:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "ui"):
+        raise InputError(
+            f"cannot encode weights: {name} must be integers [n], "
+            f"got {array.dtype} {list(array.shape)}"
+        )
+    limit = np.iinfo(dtype).max
+    if array.size and (int(array.min()) < 0 or int(array.max()) > limit):
+        raise InputError(
+            f"cannot encode weights: {name} must be from 0 to {limit}, "
+            f"got {int(array.min())} to {int(array.max())}"
+        )
+    return np.ascontiguousarray(array, dtype)
+
+
+def _centroids(codebook: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    array = np.ascontiguousarray(codebook, np.float32)
+    if array.ndim != 1:
+        raise InputError(
+            f"cannot encode weights: codebook must be floats [c], got shape {list(array.shape)}"
+        )
+    return array
+
+
+def _choice(value: str, choices: dict[str, int], name: str) -> int:
+    if value not in choices:
+        raise InputError(
+            f"cannot encode weights: {name} must be {' or '.join(choices)}, got {value!r}"
+        )
+    return choices[value]
+
+
+def _name(number: int, choices: dict[str, int]) -> str:
+    return next(name for name, code in choices.items() if code == number)

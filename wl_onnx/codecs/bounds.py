@@ -1,0 +1,133 @@
+"""What a filter and its lossless rivals must cost, and what false positives do."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from wl_onnx.errors import InputError
+
+__all__ = [
+    "epsilon",
+    "expected_false_positive_energy",
+    "false_positive_rate",
+    "information_bound_bits",
+    "lossless_bound_bits",
+    "predicted_size_bits",
+]
+
+# What a blob holds beside its tables; wl_onnx/codecs/FORMAT.md has the fields.
+BLOB_BYTES = 16 + 20 + 16
+BLOCK_BYTES = 7
+KEYS_PER_BLOCK = 4096
+
+# Rows of a ribbon and cells of an xor table: measured on random keys, mean over blocks.
+RIBBON_ROWS_PER_KEY = 1.0
+RIBBON_ROWS_PER_BLOCK = 62
+XOR_CELLS_PER_KEY = 1.23
+XOR_CELLS_PER_BLOCK = 35
+
+
+def information_bound_bits(num_keys: int, bits: int) -> int:
+    """The fewest bits in which a filter with cells of `bits` can answer for num_keys keys."""
+    return num_keys * bits
+
+
+def lossless_bound_bits(num_weights: int, counts: npt.ArrayLike) -> float:
+    """The entropy of the weights in bits: which are not 0, and what each of those is.
+
+    log2 C(N, n) + n * H, where H is the entropy of the centroids' usage.
+
+    Args:
+        num_weights: N, all weights, zeros included.
+        counts: integers `[num_clusters]`, how many of the n weights that are not 0 each centroid
+            stands for; they may be 0.
+
+    Raises:
+        InputError: there are more counted weights than weights.
+
+    Example:
+        >>> lossless_bound_bits(4, [1, 1])  # 6 pairs of places, 2 bits of values
+        4.584962500721156
+    """
+    usage = np.asarray(counts, dtype=np.float64)
+    usage = usage[usage > 0]
+    num_keys = round(float(usage.sum()))
+    if num_keys > num_weights:
+        raise InputError(
+            f"cannot bound a size: counts must add up to at most {num_weights}, got {num_keys}"
+        )
+    value_bits = float(-(usage * np.log2(usage / num_keys)).sum()) if num_keys else 0.0
+    return _log_binomial(num_weights, num_keys) / math.log(2) + abs(value_bits)
+
+
+def false_positive_rate(num_clusters: int, bits: int) -> float:
+    """The probability that a zero weight decodes as one of the centroids."""
+    return num_clusters / (1 << bits)
+
+
+def expected_false_positive_energy(
+    num_weights: int, num_keys: int, codebook: npt.ArrayLike, bits: int
+) -> float:
+    """The expected energy of the centroids that appear in place of zero weights.
+
+    Args:
+        num_weights: all weights, zeros included.
+        num_keys: the weights that are stored.
+        codebook: floats `[num_clusters]`; each appears in a share 2**-bits of the others' places.
+        bits: bits of a cell.
+    """
+    centroids = np.asarray(codebook, dtype=np.float64)
+    energy = float(np.dot(centroids, centroids))
+    return (num_weights - num_keys) * energy / (1 << bits)
+
+
+def epsilon(false_positive_energy: float, weight_energy: float) -> float:
+    """The energy of false positives over that of the weights; 0 where there are none."""
+    if false_positive_energy == 0:
+        return 0.0
+    return false_positive_energy / weight_energy if weight_energy > 0 else math.inf
+
+
+def predicted_size_bits(
+    num_keys: int, bits: int, layout: str, num_clusters: int, codebook_bytes_each: int
+) -> int:
+    """About the size of a blob, all of it, before it is made.
+
+    Args:
+        num_keys: the weights that are stored.
+        bits: bits of a cell.
+        layout: "ribbon" or "xor".
+        num_clusters: entries of the codebook.
+        codebook_bytes_each: 2 or 4, bytes of an entry.
+
+    Raises:
+        InputError: there is no such layout.
+    """
+    num_blocks = max(1, round(num_keys / KEYS_PER_BLOCK))
+    if layout == "ribbon":
+        cells = RIBBON_ROWS_PER_KEY * num_keys + RIBBON_ROWS_PER_BLOCK * num_blocks
+    elif layout == "xor":
+        cells = XOR_CELLS_PER_KEY * num_keys + XOR_CELLS_PER_BLOCK * num_blocks
+    else:
+        raise InputError(f"cannot predict a size: layout must be ribbon or xor, got {layout}")
+    if num_keys == 0:
+        cells = 0
+    num_bytes = BLOB_BYTES + BLOCK_BYTES * num_blocks + codebook_bytes_each * num_clusters
+    return 8 * num_bytes + math.ceil(cells * bits)
+
+
+def _log_binomial(n: int, k: int) -> float:
+    """The natural logarithm of C(n, k), exact to about 1e-10 of it for any size of n."""
+    k = min(k, n - k)
+    if k <= 64:
+        return math.fsum(math.log((n - i) / (k - i)) for i in range(k))
+    # Stirling's series of the three factorials, arranged so that no large terms cancel.
+    entropy = k * math.log(n / k) - (n - k) * math.log1p(-k / n)
+    tail = 0.5 * math.log(n / (2 * math.pi * k * (n - k)))
+    series = (1 / n - 1 / k - 1 / (n - k)) / 12 - (
+        float(n) ** -3 - float(k) ** -3 - float(n - k) ** -3
+    ) / 360
+    return entropy + tail + series

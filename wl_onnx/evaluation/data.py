@@ -1,0 +1,372 @@
+"""What is fed to a model: an npz, feed dictionaries, a calibration reader, or random numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from wl_onnx.errors import InputError
+
+__all__ = ["Feeds", "InputInfo", "load_feeds", "load_npz", "random_feeds"]
+
+LABELS = "labels"
+MAX_BATCH = 256
+NUM_RANDOM_FEEDS = 8
+
+_LOG = logging.getLogger(__name__)
+
+# What NumPy and zipfile raise on archives that were cut, changed, or hold pickled objects.
+_DAMAGED = (
+    ValueError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+Array = npt.NDArray[Any]
+Feed = dict[str, Array]
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    f"tensor({name})": np.dtype(dtype)
+    for name, dtype in {
+        "float": np.float32,
+        "double": np.float64,
+        "float16": np.float16,
+        "int8": np.int8,
+        "int16": np.int16,
+        "int32": np.int32,
+        "int64": np.int64,
+        "uint8": np.uint8,
+        "uint16": np.uint16,
+        "uint32": np.uint32,
+        "uint64": np.uint64,
+        "bool": np.bool_,
+        "string": np.str_,
+    }.items()
+}
+
+
+class InputInfo(Protocol):
+    """An input as a session describes it (`onnxruntime.NodeArg`)."""
+
+    @property
+    def name(self) -> str:
+        """The input's name."""
+
+    @property
+    def type(self) -> str:
+        """Its type, such as `tensor(float)`."""
+
+    @property
+    def shape(self) -> Sequence[int | str | None]:
+        """Its shape; a text or None where a dimension is symbolic."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Feeds:
+    """Batches that a session takes one after another, all in memory.
+
+    Attributes:
+        batches: feed dictionaries, input name to array.
+        labels: class of each sample, int64 `[num_samples]`, in the order of the batches, or None.
+        sample: the feed on which latency and memory are measured: one sample where the batch is
+            dynamic and the samples are known, else the first batch.
+        num_samples: samples in all batches; batches, where samples are not known.
+        num_dropped: samples left out because they did not fill a batch.
+    """
+
+    batches: tuple[Feed, ...]
+    labels: npt.NDArray[np.int64] | None
+    sample: Feed
+    num_samples: int
+    num_dropped: int = 0
+
+
+def load_feeds(data: Any, inputs: Sequence[InputInfo], *, seed: int = 0) -> Feeds:
+    """Feeds from whatever a caller may give as `data`.
+
+    Args:
+        data: path of an npz; a mapping of arrays like an npz; an object with `get_next()`
+            (onnxruntime's `CalibrationDataReader`); an iterable of feed dictionaries, each with
+            `labels` beside the inputs where accuracy is wanted; or None for random numbers.
+        inputs: the inputs of the session.
+        seed: seed of the random numbers.
+
+    Raises:
+        InputError: the data do not fit the inputs.
+    """
+    if data is None:
+        return random_feeds(inputs, seed=seed)
+    if isinstance(data, (str, os.PathLike, Mapping)):
+        return load_npz(data, inputs)
+    if hasattr(data, "get_next"):
+        return _collect(_read_all(data), inputs)
+    if isinstance(data, Iterable):
+        return _collect(data, inputs)
+    raise InputError(
+        "cannot use data: it must be an .npz path, a mapping of arrays, an iterable of feed "
+        f"dictionaries or a reader with get_next(), got {type(data).__name__}"
+    )
+
+
+def load_npz(
+    source: str | os.PathLike[str] | Mapping[str, Array], inputs: Sequence[InputInfo]
+) -> Feeds:
+    """Feeds from arrays named after the inputs, samples along axis 0.
+
+    A model with a fixed batch is fed that many rows at a time, and a rest that does not fill a
+    batch is dropped with a warning; any other is fed up to 256 rows at a time. An array named
+    `labels`, unless an input has that name, holds the class of each sample. Other arrays are
+    ignored with a warning.
+
+    Args:
+        source: path of an npz, or the arrays by name.
+        inputs: the inputs of the session.
+
+    Raises:
+        InputError: not an npz, pickled objects, an input without an array, a wrong dtype or
+            shape, lengths that differ, or fewer samples than one batch.
+    """
+    if isinstance(source, Mapping):
+        origin = "data"
+        names = set(source)
+        arrays = {name: np.asarray(source[name]) for name in _wanted(inputs, names, origin)}
+    else:
+        origin = str(source)
+        arrays, names = _read_npz(Path(source), inputs)
+    labels = None if any(i.name == LABELS for i in inputs) else arrays.pop(LABELS, None)
+    unused = sorted(names - set(arrays) - {LABELS})
+    if unused:
+        _LOG.warning("%s: arrays %s are no inputs of the model, ignored", origin, ", ".join(unused))
+    for info in inputs:
+        _check_array(arrays[info.name], info, origin, any_batch=True)
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise InputError(
+            f"cannot use {origin}: arrays must have the same number of samples along axis 0, got "
+            + ", ".join(f"{name} {length}" for name, length in lengths.items())
+        )
+    num_rows = next(iter(lengths.values()))
+    labels = None if labels is None else _check_labels(labels, num_rows, origin)
+    batch = _fixed_batch(inputs, origin)
+    if num_rows < (batch or 1):
+        raise InputError(
+            f"cannot use {origin}: it must hold at least {batch or 1} samples, got {num_rows}"
+        )
+    num_used = num_rows - num_rows % batch if batch else num_rows
+    if num_used < num_rows:
+        _LOG.warning(
+            "%s: the last %d of %d samples do not fill a batch of %d, dropped",
+            origin, num_rows - num_used, num_rows, batch,
+        )  # fmt: skip
+    step = batch or MAX_BATCH
+    return Feeds(
+        batches=tuple(_rows(arrays, s, min(s + step, num_used)) for s in range(0, num_used, step)),
+        labels=None if labels is None else labels[:num_used],
+        sample=_rows(arrays, 0, batch or 1),
+        num_samples=num_used,
+        num_dropped=num_rows - num_used,
+    )
+
+
+def random_feeds(
+    inputs: Sequence[InputInfo], *, seed: int = 0, count: int = NUM_RANDOM_FEEDS
+) -> Feeds:
+    """Random feeds: floats standard normal, 8-bit integers over their range, the rest 0 or 1.
+
+    Symbolic dimensions, the batch among them, are 1. Texts are empty.
+
+    Args:
+        inputs: the inputs of the session.
+        seed: seed of the draws.
+        count: number of feeds.
+
+    Raises:
+        InputError: an input is no tensor, or of a type that NumPy lacks.
+    """
+    rng = np.random.default_rng(seed)
+    batches = tuple({info.name: _draw(info, rng) for info in inputs} for _ in range(count))
+    return Feeds(batches=batches, labels=None, sample=batches[0], num_samples=count)
+
+
+def _draw(info: InputInfo, rng: np.random.Generator) -> Array:
+    dtype = _dtype(info)
+    shape = [size if isinstance(size, int) else 1 for size in info.shape]
+    if dtype.kind == "f":
+        return np.asarray(rng.standard_normal(shape)).astype(dtype)
+    if dtype.kind == "U":
+        return np.full(shape, "")
+    if dtype.itemsize == 1 and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.asarray(rng.integers(limits.min, limits.max + 1, shape)).astype(dtype)
+    return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
+
+
+def _dtype(info: InputInfo) -> np.dtype[Any]:
+    if info.type not in _DTYPES:
+        raise InputError(
+            f"cannot feed input {info.name}: it must be a tensor of a type that NumPy has, got "
+            f"{info.type}"
+        )
+    return _DTYPES[info.type]
+
+
+def _read_npz(path: Path, inputs: Sequence[InputInfo]) -> tuple[Feed, set[str]]:
+    # np.load would leave a file open that it opened itself and then refuses.
+    try:
+        with path.open("rb") as file:
+            return _read_archive(file, path, inputs)
+    except FileNotFoundError as error:
+        raise InputError(f"cannot read data {path}: it must be a file, got none") from error
+    except OSError as error:
+        raise InputError(
+            f"cannot read data {path}: it must be an .npz file, got {error.strerror or error}"
+        ) from error
+
+
+def _read_archive(file: BinaryIO, path: Path, inputs: Sequence[InputInfo]) -> tuple[Feed, set[str]]:
+    try:
+        archive = np.load(file, allow_pickle=False)
+    except _DAMAGED:
+        archive = None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise InputError(
+            f"cannot read data {path}: it must be an .npz file, got another kind of file"
+        )
+    names = set(archive.files)
+    arrays: Feed = {}
+    for name in _wanted(inputs, names, str(path)):
+        try:
+            arrays[name] = archive[name]
+        except _DAMAGED as error:
+            raise InputError(
+                f"cannot read array {name} of {path}: it must be a whole and plain array, got "
+                f"{error or type(error).__name__}"
+            ) from error
+    return arrays, names
+
+
+def _wanted(inputs: Sequence[InputInfo], names: set[str], origin: str) -> list[str]:
+    for info in inputs:
+        if info.name not in names:
+            raise InputError(
+                f"cannot use {origin}: it must hold an array named {info.name} (the model's "
+                f"inputs are {', '.join(i.name for i in inputs)}), got "
+                f"{', '.join(sorted(names)) or 'nothing'}"
+            )
+    if not inputs:
+        raise InputError(f"cannot use {origin}: the model must have inputs, got none")
+    wanted = [info.name for info in inputs]
+    return [*wanted, LABELS] if LABELS in names and LABELS not in wanted else wanted
+
+
+def _check_array(array: Array, info: InputInfo, origin: str, *, any_batch: bool) -> None:
+    """Refuses an array that the input does not take; `any_batch` leaves axis 0 open."""
+    dtype = _dtype(info)
+    if array.dtype != dtype and not (dtype.kind == array.dtype.kind == "U"):
+        raise InputError(
+            f"cannot use {origin}: array {info.name} must be {dtype.name}, got {array.dtype.name}"
+        )
+    # onnxruntime gives [] for a scalar and for an unknown shape alike.
+    if not info.shape:
+        if any_batch and array.ndim == 0:
+            raise InputError(
+                f"cannot use {origin}: array {info.name} must have samples along axis 0, got a "
+                "scalar"
+            )
+        return
+    first = 1 if any_batch else 0
+    fits = array.ndim == len(info.shape) and all(
+        expected == size or not isinstance(expected, int)
+        for expected, size in zip(info.shape[first:], array.shape[first:], strict=True)
+    )
+    if not fits:
+        dims = ["samples" if any_batch else info.shape[0], *info.shape[1:]]
+        shape = ", ".join("any" if dim is None else str(dim) for dim in dims)
+        raise InputError(
+            f"cannot use {origin}: array {info.name} must have the shape [{shape}], got "
+            f"{list(array.shape)}"
+        )
+
+
+def _check_labels(labels: Array, num_rows: int, origin: str) -> npt.NDArray[np.int64]:
+    if labels.dtype.kind not in "iu" or labels.shape != (num_rows,):
+        raise InputError(
+            f"cannot use {origin}: labels must be {num_rows} integers, one a sample, got "
+            f"{labels.dtype.name} {list(labels.shape)}"
+        )
+    return labels.astype(np.int64)
+
+
+def _fixed_batch(inputs: Sequence[InputInfo], origin: str) -> int | None:
+    """The batch that the inputs ask for; None where every one takes any number of rows."""
+    sizes = {size for info in inputs for size in info.shape[:1] if isinstance(size, int)}
+    if len(sizes) > 1 or 0 in sizes:
+        raise InputError(
+            f"cannot use {origin}: the model's inputs must share one batch size along axis 0, got "
+            f"{', '.join(map(str, sorted(sizes)))}; give an iterable of feed dictionaries instead"
+        )
+    return sizes.pop() if sizes else None
+
+
+def _rows(arrays: Feed, start: int, stop: int) -> Feed:
+    return {name: array[start:stop] for name, array in arrays.items()}
+
+
+def _read_all(reader: Any) -> Iterator[Any]:
+    """The feeds of a `CalibrationDataReader`, from the first where it can be rewound."""
+    if hasattr(reader, "rewind"):
+        try:
+            reader.rewind()
+        except NotImplementedError:
+            _LOG.debug("%s cannot be rewound, read from where it stands", type(reader).__name__)
+    while (feed := reader.get_next()) is not None:
+        yield feed
+
+
+def _collect(feeds: Iterable[Any], inputs: Sequence[InputInfo]) -> Feeds:
+    names = {info.name for info in inputs}
+    batches: list[Feed] = []
+    labels: list[npt.NDArray[np.int64]] = []
+    for index, feed in enumerate(feeds):
+        origin = f"feed {index}"
+        if not isinstance(feed, Mapping):
+            raise InputError(
+                f"cannot use {origin}: it must map input names to arrays, got {type(feed).__name__}"
+            )
+        arrays = {str(name): np.asarray(value) for name, value in feed.items()}
+        if LABELS in arrays and LABELS not in names:
+            array = arrays.pop(LABELS)
+            labels.append(_check_labels(array, array.size, origin))
+        if set(arrays) != names:
+            raise InputError(
+                f"cannot use {origin}: it must hold the inputs {', '.join(sorted(names))}, got "
+                f"{', '.join(sorted(arrays)) or 'nothing'}"
+            )
+        for info in inputs:
+            _check_array(arrays[info.name], info, origin, any_batch=False)
+        batches.append(arrays)
+    if not batches:
+        raise InputError("cannot use data: it must give at least one feed, got none")
+    if labels and len(labels) != len(batches):
+        raise InputError(
+            f"cannot use data: labels must come with every feed or with none, got {len(labels)} "
+            f"of {len(batches)}"
+        )
+    return Feeds(
+        batches=tuple(batches),
+        labels=np.concatenate(labels) if labels else None,
+        sample=batches[0],
+        num_samples=len(batches),
+    )

@@ -1,0 +1,115 @@
+"""What a report says about one weight tensor, and what it says about all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wl_onnx.codecs import bloomier, bounds
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["TensorReport", "summarize_weights"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorReport:
+    """One tensor: how it is stored, in how many bits, and beside which bounds.
+
+    Attributes:
+        name: the weight's key in the model.
+        op_types: operators that use it as a weight.
+        codec: "bloomier", or "none" where the tensor is left as it is.
+        shape: dimensions.
+        num_weights: number of elements.
+        num_nonzero: weights stored as keys; of a tensor left as it is, None.
+        original_bits: size of the dense tensor.
+        size_bits: size of what stands for the tensor: the whole blob, or the dense tensor.
+        information_bound_bits: num_nonzero * bits, what a filter cannot go below.
+        lossless_bound_bits: the entropy of the places and values of the stored weights.
+        false_positive_rate: probability that a zero decodes to a centroid, clusters / 2**bits.
+        epsilon: energy of the false positives over the energy of the weights.
+        sparsity: share of weights that are not stored.
+        bits: bits of a cell.
+        clusters: number of centroids.
+        layout: "ribbon" or "xor".
+        hash: "tabulation" or "murmur3".
+        error_share: energy of the whole error over that of the weights, as measured after
+            encoding; None where the original is not at hand.
+        meets_share: whether an automatic choice keeps within the recipe's error_share; None where
+            nothing was left to choose.
+        reason: why the tensor is left as it is; None where it is not.
+    """
+
+    name: str
+    op_types: tuple[str, ...]
+    codec: str
+    shape: tuple[int, ...]
+    num_weights: int
+    original_bits: int
+    size_bits: int
+    num_nonzero: int | None = None
+    information_bound_bits: int | None = None
+    lossless_bound_bits: float | None = None
+    false_positive_rate: float | None = None
+    epsilon: float | None = None
+    sparsity: float | None = None
+    bits: int | None = None
+    clusters: int | None = None
+    layout: str | None = None
+    hash: str | None = None
+    error_share: float | None = None
+    meets_share: bool | None = None
+    reason: str | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Dense size over stored size."""
+        return self.original_bits / max(1, self.size_bits)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return dataclasses.asdict(self)
+
+
+def filter_fields(info: bloomier.BlobInfo, stored_counts: npt.ArrayLike) -> dict[str, Any]:
+    """The fields of a `TensorReport` that a filter's header and its centroids' usage give.
+
+    Args:
+        info: the blob's header.
+        stored_counts: numbers [num_clusters], how many stored weights each centroid stands for.
+    """
+    return {
+        "num_nonzero": info.num_keys,
+        "size_bits": 8 * info.size_bytes,
+        "information_bound_bits": bounds.information_bound_bits(info.num_keys, info.bits),
+        "lossless_bound_bits": bounds.lossless_bound_bits(info.num_weights, stored_counts),
+        "false_positive_rate": bounds.false_positive_rate(info.num_clusters, info.bits),
+        "sparsity": 1 - info.num_keys / info.num_weights,
+        "bits": info.bits,
+        "clusters": info.num_clusters,
+        "layout": info.layout,
+        "hash": info.hash,
+    }
+
+
+def summarize_weights(tensors: Sequence[TensorReport], other_bytes: int) -> dict[str, float | int]:
+    """The report's `weights`: all initializers of the original against all that stands for them.
+
+    Args:
+        tensors: every weight tensor of the model.
+        other_bytes: bytes of initializers that are no weights, the same before and after.
+    """
+
+    def total(bits: Iterable[int]) -> int:
+        return sum(-(-count // 8) for count in bits) + other_bytes
+
+    original_bytes = total(tensor.original_bits for tensor in tensors)
+    compressed_bytes = total(tensor.size_bits for tensor in tensors)
+    return {
+        "original_bytes": original_bytes,
+        "compressed_bytes": compressed_bytes,
+        "ratio": original_bytes / max(1, compressed_bytes),
+    }

@@ -1,0 +1,48 @@
+"""Finding, replacing and restoring the weights of an ONNX model."""
+
+from wl_onnx.graph.decoders import OPERATOR, Decoder, find_decoders, set_cache
+from wl_onnx.graph.externalize import ExternalizedModel, externalize_weights
+from wl_onnx.graph.load import load_model
+from wl_onnx.graph.measure import fits_in_proto, measure_file, measure_tensors
+from wl_onnx.graph.metadata import (
+    DOMAIN,
+    OPSET_VERSION,
+    hash_source,
+    is_compressed,
+    read_metadata,
+    require_uncompressed,
+)
+from wl_onnx.graph.model import CompressibleModel
+from wl_onnx.graph.restore import restore_weights
+from wl_onnx.graph.rewrite import Replacement, replace_weights
+from wl_onnx.graph.save import check_output, save_model, to_proto
+from wl_onnx.graph.select import MAX_WEIGHTS, WeightSite, find_weights
+
+__all__ = [
+    "DOMAIN",
+    "MAX_WEIGHTS",
+    "OPERATOR",
+    "OPSET_VERSION",
+    "CompressibleModel",
+    "Decoder",
+    "ExternalizedModel",
+    "Replacement",
+    "WeightSite",
+    "check_output",
+    "externalize_weights",
+    "find_decoders",
+    "find_weights",
+    "fits_in_proto",
+    "hash_source",
+    "is_compressed",
+    "load_model",
+    "measure_file",
+    "measure_tensors",
+    "read_metadata",
+    "replace_weights",
+    "require_uncompressed",
+    "restore_weights",
+    "save_model",
+    "set_cache",
+    "to_proto",
+]

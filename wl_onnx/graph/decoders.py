@@ -1,0 +1,201 @@
+"""The decode nodes of a compressed model: what they hold, and the bytes of their blobs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from onnx import AttributeProto, NodeProto, TensorProto
+
+from wl_onnx.graph.failures import model_error
+from wl_onnx.graph.metadata import DOMAIN, OPSET_VERSION
+from wl_onnx.graph.scopes import Body, Names, Place, find_bodies, find_places, form_key
+from wl_onnx.graph.tensors import FLOAT_TYPES, count_bytes, is_external
+
+if TYPE_CHECKING:
+    from wl_onnx.graph.model import CompressibleModel
+
+__all__ = ["OPERATOR", "Decoder", "find_decoders", "form_node_name", "set_cache"]
+
+OPERATOR = "BloomierDecode"
+"""Operator type of the nodes that take the place of weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """A node that decodes a weight.
+
+    Attributes:
+        key: the weight's name, unique in the model: after the scope outside the main graph.
+        scope: "" for the main graph, else the path of node, attribute and function names.
+        name: the weight's name, which the node's output has.
+        shape: dimensions of the weight.
+        data_type: ONNX element type of the weight: 1, 10, 11 or 16.
+        cache: whether the operator keeps the decoded tensor between runs.
+        summary: one readable line.
+        node: the node itself.
+        model: the model that it is in.
+        body: the graph or function that it is in.
+        blob_tensor: the tensor that holds the blob.
+    """
+
+    key: str
+    scope: str
+    name: str
+    shape: tuple[int, ...]
+    data_type: int
+    cache: bool
+    summary: str
+    node: NodeProto = dataclasses.field(repr=False, compare=False)
+    model: CompressibleModel = dataclasses.field(repr=False, compare=False)
+    body: Body = dataclasses.field(repr=False, compare=False)
+    blob_tensor: TensorProto = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def blob(self) -> bytes | memoryview:
+        """The blob: bytes of its own, or a view of the mapped file where it is external.
+
+        Made at each access, so keep it no longer than needed.
+        """
+        tensor = self.blob_tensor
+        if not is_external(tensor) and tensor.HasField("raw_data"):
+            return tensor.raw_data
+        return np.ascontiguousarray(self.model.read(tensor)).data
+
+    @property
+    def blob_bytes(self) -> int:
+        """Size of the blob."""
+        return math.prod(self.blob_tensor.dims)
+
+    @property
+    def num_weights(self) -> int:
+        """Number of weights that the blob decodes to."""
+        return math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the decoded tensor."""
+        return count_bytes(self.data_type, self.shape) or 0
+
+
+def form_node_name(weight: str) -> str:
+    """What the node that decodes a weight is called, if the node before it had no name."""
+    return f"{weight}.decode"
+
+
+def find_decoders(model: CompressibleModel) -> list[Decoder]:
+    """Every decode node of a model, in subgraphs and functions too, in file order.
+
+    Args:
+        model: the model; nothing is changed. One without such nodes gives an empty list.
+
+    Raises:
+        ModelError: a node of our domain is malformed or of a kind or version not known here.
+    """
+    bodies = find_bodies(model.proto)
+    found = [(b, n) for b in bodies for n in b.graph.node if n.domain == DOMAIN]
+    if not found:
+        return []
+    for opset in model.proto.opset_import:
+        if opset.domain == DOMAIN and opset.version > OPSET_VERSION:
+            raise model_error(
+                f"cannot read {model.name}: the version of {DOMAIN} must be at most "
+                f"{OPSET_VERSION}, got {opset.version}; install a newer wl-onnx"
+            )
+    places: dict[tuple[Body, str], Place] = {}
+    if any(node.input for _, node in found):
+        places = {(place.body, place.name): place for place in find_places(bodies)}
+    keys = Names(())
+    decoders = []
+    for body, node in found:
+        decoder = _read(model, body, node, places)
+        decoders.append(dataclasses.replace(decoder, key=keys.claim(decoder.key)))
+    return decoders
+
+
+def set_cache(model: CompressibleModel, value: bool) -> None:
+    """Sets whether the operators keep what they decode between runs.
+
+    Args:
+        model: the model, changed in place.
+        value: False to decode at every run and give the memory back.
+
+    Raises:
+        ModelError: as `find_decoders`.
+    """
+    for decoder in find_decoders(model):
+        attributes = {attribute.name: attribute for attribute in decoder.node.attribute}
+        cache = attributes.get("cache") or decoder.node.attribute.add()
+        cache.name, cache.type, cache.i = "cache", AttributeProto.INT, int(value)
+
+
+def _read(
+    model: CompressibleModel,
+    body: Body,
+    node: NodeProto,
+    places: dict[tuple[Body, str], Place],
+) -> Decoder:
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+
+    def require(condition: bool, what: str, got: object) -> None:
+        if not condition:
+            name = node.name or (node.output[0] if node.output else node.op_type)
+            where = f" in {body.scope}" if body.scope else ""
+            raise model_error(
+                f"cannot read node {name}{where}: {what}, got {got}; the model is damaged"
+            )
+
+    def attribute(name: str, type_name: str, default: AttributeProto | None) -> AttributeProto:
+        value = attributes.get(name, default)
+        wanted = AttributeProto.AttributeType.Value(type_name)
+        require(
+            value is not None and value.type == wanted,
+            f"attribute {name} must be of type {type_name}",
+            "none" if value is None else AttributeProto.AttributeType.Name(value.type),
+        )
+        return value or AttributeProto()
+
+    require(node.op_type == OPERATOR, f"its operator must be {OPERATOR}", node.op_type)
+    outputs = [name for name in node.output if name]
+    require(len(outputs) == 1, "it must have one output", len(outputs))
+    shape = tuple(attribute("shape", "INTS", None).ints)
+    require(all(dim >= 0 for dim in shape), "its shape must not be negative", list(shape))
+    require(math.prod(shape) < 2**32, "it must hold fewer than 2**32 weights", math.prod(shape))
+    data_type = attribute("data_type", "INT", None).i
+    require(data_type in FLOAT_TYPES, "its data_type must be 1, 10, 11 or 16", data_type)
+    cache = attribute("cache", "INT", AttributeProto(type=AttributeProto.INT, i=1)).i
+    empty = AttributeProto(type=AttributeProto.STRING)
+    summary = attribute("summary", "STRING", empty).s.decode("utf-8", "replace")
+
+    inputs = [name for name in node.input if name]
+    if "blob" in attributes or not inputs:
+        require(not inputs, "it must have a blob as attribute or as input", "both")
+        blob = attribute("blob", "TENSOR", None).t
+    else:
+        owner = body.resolve(inputs[0])
+        place = places.get((owner, inputs[0])) if owner is not None else None
+        require(
+            place is not None and len(inputs) == 1,
+            "its one input must be an initializer",
+            ", ".join(inputs),
+        )
+        blob = place.tensor if place is not None else TensorProto()
+    is_bytes = blob.data_type == TensorProto.UINT8 and len(blob.dims) == 1
+    kind = f"element type {blob.data_type} and shape {list(blob.dims)}"
+    require(is_bytes, "its blob must be a uint8 tensor with one dimension", kind)
+    name = outputs[0]
+    return Decoder(
+        key=form_key(body.scope, name),
+        scope=body.scope,
+        name=name,
+        shape=shape,
+        data_type=data_type,
+        cache=bool(cache),
+        summary=summary,
+        node=node,
+        model=model,
+        body=body,
+        blob_tensor=blob,
+    )

@@ -1,0 +1,322 @@
+"""The reader of a blob in NumPy: codecs/FORMAT.md in code, what the compiled core is held to.
+
+Clear rather than fast, some microseconds a weight. Nothing but tests calls it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import mmh3
+import numpy as np
+import numpy.typing as npt
+
+from wl_onnx.errors import BlobError
+
+__all__ = ["Block", "Filter", "decode", "decode_codes", "murmur3_32", "parse", "query"]
+
+GROUP_SIZE = 1024
+BUNCH_SLOTS = 8
+BAND_ROWS = 64
+MAX_CLUSTERS = 4096
+MAX_XOR_SEGMENT = 4096
+
+RIBBON, XOR = 1, 2
+TABULATION, MURMUR3 = 1, 2
+FLOAT32, FLOAT16 = 1, 10
+
+FRAME = struct.Struct("<4sBBHQ")
+HEADER = struct.Struct("<BBBBIIII")
+BLOCK_HEADER = struct.Struct("<IHB")
+CHECKSUM_BYTES = 16
+
+# m of `slot = lane * m % 1024`
+MULTIPLIERS = {TABULATION: 283, MURMUR3: 633}
+
+Words = npt.NDArray[np.uint64]  # 32-bit numbers; products of two of them fit
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A run of groups with a table of its own; `units` is 0 where it stores no key."""
+
+    first_group: int
+    num_groups: int
+    units: int
+    attempt: int
+    table: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """A parsed blob, its fields as FORMAT.md numbers them; `codebook` is float32 `[c]`."""
+
+    num_weights: int
+    layout: int
+    hash: int
+    bits: int
+    codebook_type: int
+    seed: int
+    num_keys: int
+    codebook: npt.NDArray[np.float32]
+    blocks: tuple[Block, ...]
+
+
+def parse(blob: bytes) -> Filter:
+    """The fields of a blob, after a check of everything that FORMAT.md says must hold.
+
+    Raises:
+        BlobError: something does not hold.
+    """
+    _check(len(blob) >= FRAME.size + CHECKSUM_BYTES, "size", len(blob))
+    magic, version, codec, reserved, num_weights = FRAME.unpack_from(blob)
+    _check(magic == b"WLOX", "magic", magic)
+    _check(version == 1, "format version", version)
+    body, checksum = blob[:-CHECKSUM_BYTES], blob[-CHECKSUM_BYTES:]
+    _check(mmh3.mmh3_x64_128_digest(body, 0) == checksum, "checksum", checksum.hex())
+    _check(codec == 1, "codec", codec)
+    _check(reserved == 0, "reserved field", reserved)
+    _check(1 <= num_weights < 2**32, "num_weights", num_weights)
+
+    reader = _Reader(body, FRAME.size)
+    layout, hash_, bits, codebook_type, num_clusters, seed, num_keys, num_blocks = HEADER.unpack(
+        reader.take(HEADER.size, "header")
+    )
+    num_groups = _ceil_div(num_weights, GROUP_SIZE)
+    _check(layout in (RIBBON, XOR), "layout", layout)
+    _check(hash_ in (TABULATION, MURMUR3), "hash", hash_)
+    _check(1 <= bits <= 16, "bits", bits)
+    _check(codebook_type in (FLOAT32, FLOAT16), "codebook's type", codebook_type)
+    _check(1 <= num_clusters <= min(MAX_CLUSTERS, 2**bits), "num_clusters", num_clusters)
+    _check(num_keys <= num_weights, "num_keys", num_keys)
+    _check(1 <= num_blocks <= num_groups, "num_blocks", num_blocks)
+
+    stored = np.dtype("<f4" if codebook_type == FLOAT32 else "<f2")
+    codebook = np.frombuffer(reader.take(stored.itemsize * num_clusters, "codebook"), stored)
+    _check(bool(np.isfinite(codebook).all()), "codebook", codebook.tolist())
+
+    headers = list(
+        BLOCK_HEADER.iter_unpack(reader.take(BLOCK_HEADER.size * num_blocks, "blocks' headers"))
+    )
+    _check(all(count >= 1 for count, _, _ in headers), "num_groups", 0)
+    covered = sum(count for count, _, _ in headers)
+    _check(covered == num_groups, "sum of num_groups", covered)
+    blocks = []
+    first_group = 0
+    for count, units, attempt in headers:
+        most = MAX_XOR_SEGMENT if layout == XOR else 2**16 - 1
+        _check(units == 0 or 8 <= units <= most, "units", units)
+        size = units * bits if layout == RIBBON else _ceil_div(3 * units * bits, 8)
+        blocks.append(Block(first_group, count, units, attempt, reader.take(size, "table")))
+        first_group += count
+    _check(reader.left() == 0, "bytes behind the last table", reader.left())
+    return Filter(
+        num_weights=num_weights,
+        layout=layout,
+        hash=hash_,
+        bits=bits,
+        codebook_type=codebook_type,
+        seed=seed,
+        num_keys=num_keys,
+        codebook=codebook.astype(np.float32),
+        blocks=tuple(blocks),
+    )
+
+
+def query(blob: bytes, indices: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    """What the tables answer for some weights.
+
+    Args:
+        blob: a whole blob.
+        indices: integers `[n]` below num_weights, in any order.
+
+    Returns:
+        int32 `[n]`: q of each, 0 to 2**t - 1, or -1 in a block without a table.
+
+    Raises:
+        BlobError: the blob is damaged.
+    """
+    return _query(parse(blob), np.asarray(indices, np.uint64))
+
+
+def decode_codes(blob: bytes) -> npt.NDArray[np.uint16]:
+    """The centroid's number of each weight.
+
+    Returns:
+        uint16 `[num_weights]`: 0 for a zero weight, j + 1 for centroid j.
+
+    Raises:
+        BlobError: the blob is damaged.
+    """
+    parsed = parse(blob)
+    q = _query(parsed, np.arange(parsed.num_weights, dtype=np.uint64))
+    return np.where(q < parsed.codebook.size, q + 1, 0).astype(np.uint16)
+
+
+def decode(blob: bytes, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    """The weights of a blob.
+
+    Args:
+        blob: a whole blob.
+        dtype: float32, float16, float64 or bfloat16 of ml_dtypes.
+
+    Returns:
+        dtype `[num_weights]`: centroids, rounded to nearest with ties to even, and zeros.
+
+    Raises:
+        BlobError: the blob is damaged.
+    """
+    with np.errstate(over="ignore"):  # a float32 centroid may be infinite as float16, rightly
+        centroids = parse(blob).codebook.astype(dtype)
+    weights: npt.NDArray[Any] = np.concatenate([np.zeros(1, dtype), centroids])
+    return weights[decode_codes(blob)]
+
+
+def murmur3_32(keys: npt.ArrayLike, seed: int) -> Words:
+    """MurmurHash3_x86_32 of each key's four little-endian bytes.
+
+    Source: Austin Appleby, 2011; `mmh3.hash(key, seed, signed=False)` gives the same.
+
+    Args:
+        keys: integers `[n]`, 0 to 2**32 - 1.
+        seed: 0 to 2**32 - 1.
+
+    Returns:
+        uint64 `[n]`, each below 2**32.
+    """
+    k = _rotate_left(_mod32(np.asarray(keys, np.uint64) * np.uint64(0xCC9E2D51)), 15)
+    h = _mod32(k * np.uint64(0x1B873593)) ^ np.uint64(seed)
+    h = _mod32(_rotate_left(h, 13) * np.uint64(5) + np.uint64(0xE6546B64))
+    h ^= np.uint64(4)  # the key's length
+    h = _mod32((h ^ (h >> np.uint64(16))) * np.uint64(0x85EBCA6B))
+    h = _mod32((h ^ (h >> np.uint64(13))) * np.uint64(0xC2B2AE35))
+    return h ^ (h >> np.uint64(16))
+
+
+class _Reader:
+    """Takes bytes off the front, never more than there are."""
+
+    def __init__(self, data: bytes, offset: int) -> None:
+        self._data = data
+        self._offset = offset
+
+    def left(self) -> int:
+        return len(self._data) - self._offset
+
+    def take(self, count: int, name: str) -> bytes:
+        _check(count <= self.left(), f"bytes left for the {name}", self.left())
+        self._offset += count
+        return self._data[self._offset - count : self._offset]
+
+
+def _check(holds: bool, name: str, got: object) -> None:
+    if not holds:
+        raise BlobError(f"cannot read blob: {name} must be as FORMAT.md says, got {got}")
+
+
+def _query(parsed: Filter, indices: Words) -> npt.NDArray[np.int32]:
+    answers = np.full(indices.shape, -1, np.int32)
+    groups = indices // np.uint64(GROUP_SIZE)
+    ask = _ask_ribbon if parsed.layout == RIBBON else _ask_xor
+    order = np.argsort(groups, kind="stable")
+    edges = [block.first_group for block in parsed.blocks]
+    starts = np.searchsorted(groups[order], np.array(edges, np.uint64)).tolist()
+    for block, start, stop in zip(parsed.blocks, starts, [*starts[1:], indices.size], strict=True):
+        if block.units > 0 and start < stop:
+            places = order[start:stop]
+            answers[places] = ask(parsed, block, indices[places])
+    return answers
+
+
+@dataclasses.dataclass(frozen=True)
+class _Places:
+    """Where weights stand: group a, slot and bunch b of each, and how a block hashes them."""
+
+    index: Words
+    group: Words
+    slot: Words
+    bunch: Words
+    hash: int
+
+    @staticmethod
+    def of(parsed: Filter, indices: Words) -> _Places:
+        lane = indices % np.uint64(GROUP_SIZE)
+        slot = lane * np.uint64(MULTIPLIERS[parsed.hash]) % np.uint64(GROUP_SIZE)
+        group = indices // np.uint64(GROUP_SIZE)
+        return _Places(indices, group, slot, slot // np.uint64(BUNCH_SLOTS), parsed.hash)
+
+    def slot_hash(self, seed: int, second_seed: int) -> Words:
+        if self.hash == MURMUR3:
+            return murmur3_32(self.index, seed)
+        return _mod32(murmur3_32(self.group, seed) + murmur3_32(self.slot, second_seed))
+
+    def bunch_hash(self, seed: int, second_seed: int) -> Words:
+        if self.hash == MURMUR3:
+            return murmur3_32(np.uint64(128) * self.group + self.bunch, seed)
+        return _mod32(murmur3_32(self.group, seed) + murmur3_32(self.bunch, second_seed))
+
+
+def _ask_ribbon(parsed: Filter, block: Block, indices: Words) -> npt.NDArray[np.int32]:
+    places = _Places.of(parsed, indices)
+    s = _block_seeds(parsed.seed, block.attempt)
+    phase = _mod32(murmur3_32(places.group, s(0)) + places.bunch * np.uint64(2**25))
+    start = _reduce(phase, block.units - 7)
+    lower = places.slot_hash(s(1), s(4))
+    upper = places.slot_hash(s(2), s(5))
+    coefficients = lower + (upper << np.uint64(32))
+    mask = _mod32(lower + upper) >> np.uint64(16)
+    planes = np.frombuffer(block.table, np.uint8).reshape(parsed.bits, block.units)
+    q = np.zeros(indices.shape, np.int32)
+    for plane_number, plane in enumerate(planes):
+        bit = parsed.bits - 1 - plane_number
+        # Rows 8 * start to 8 * start + 63 are the eight bytes from `start` on.
+        every_band = np.lib.stride_tricks.sliding_window_view(plane, BAND_ROWS // 8)
+        rows = np.ascontiguousarray(every_band).view("<u8")[start, 0]
+        found = _parity(rows & coefficients) ^ ((mask >> np.uint64(bit)) & np.uint64(1))
+        q |= found.astype(np.int32) << bit
+    return q
+
+
+def _ask_xor(parsed: Filter, block: Block, indices: Words) -> npt.NDArray[np.int32]:
+    places = _Places.of(parsed, indices)
+    s = _block_seeds(parsed.seed, block.attempt)
+    bit_array = np.unpackbits(np.frombuffer(block.table, np.uint8), bitorder="little")
+    cell_bits = bit_array[: 3 * block.units * parsed.bits].reshape(-1, parsed.bits)
+    cells = cell_bits.astype(np.uint64) @ (np.uint64(1) << np.arange(parsed.bits, dtype=np.uint64))
+    q = places.slot_hash(s(6), s(7)) & np.uint64(2**parsed.bits - 1)
+    for j in range(3):
+        base = _reduce(places.bunch_hash(s(j), s(3 + j)), block.units - 7)
+        q ^= cells[np.uint64(j * block.units) + base + places.slot % np.uint64(BUNCH_SLOTS)]
+    return q.astype(np.int32)
+
+
+def _block_seeds(seed: int, attempt: int) -> Callable[[int], int]:
+    def block_seed(j: int) -> int:
+        return mmh3.hash(struct.pack("<I", 8 * attempt + j), seed, signed=False)
+
+    return block_seed
+
+
+def _reduce(hashes: Words, count: int) -> Words:
+    return ((hashes >> np.uint64(16)) * np.uint64(count)) >> np.uint64(16)
+
+
+def _parity(words: Words) -> Words:
+    for shift in (32, 16, 8, 4, 2, 1):
+        words = words ^ (words >> np.uint64(shift))
+    return words & np.uint64(1)
+
+
+def _rotate_left(words: Words, count: int) -> Words:
+    return _mod32(words << np.uint64(count)) | (words >> np.uint64(32 - count))
+
+
+def _mod32(words: Words) -> Words:
+    return words & np.uint64(0xFFFFFFFF)
+
+
+def _ceil_div(numerator: int, denominator: int) -> int:
+    return -(-numerator // denominator)

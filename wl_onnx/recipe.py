@@ -1,0 +1,258 @@
+"""The options of a compression, as one frozen value: from keywords, flags or a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from wl_onnx.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["BUILTIN_RECIPES", "MAX_BITS", "MAX_CLUSTERS", "Recipe", "Rule", "load_recipe"]
+
+MAX_BITS = 16
+MAX_CLUSTERS = 4096
+
+BUILTIN_RECIPES = Path(__file__).parent / "recipes"
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "layout": ("ribbon", "xor"),
+    "hash": ("auto", "tabulation", "murmur3"),
+    "codebook": ("float16", "float32"),
+    "prune_scope": ("tensor", "global"),
+    "blobs": ("attribute", "initializer"),
+}
+_PER_TENSOR = ("sparsity", "clusters", "bits", "error_share", "layout", "hash", "codebook", "skip")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What differs from the recipe for the weights whose name matches a glob.
+
+    Attributes:
+        match: glob over initializer names, case-sensitive, as in `fnmatch`.
+        values: fields of `Recipe` that apply to a single tensor, or `skip` (bool).
+    """
+
+    match: str
+    values: tuple[tuple[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a model is compressed. The fields are the command line's flags.
+
+    Attributes:
+        sparsity: share of a tensor's weights that are pruned, in [0, 1), or "auto".
+        clusters: number of centroids, 1 to 4096.
+        bits: bits of a filter cell, 1 to 16 and 2**bits >= clusters, or "auto".
+        error_share: error energy over weight energy that "auto" may add to a tensor, in (0, 1).
+        layout: table layout of the filter, "ribbon" (smaller) or "xor" (faster).
+        hash: "tabulation", "murmur3", or "auto": tabulation, and murmur3 for a tensor whose keys
+            defeat tabulation.
+        codebook: how centroids are stored.
+        prune_scope: "tensor" prunes the share in each tensor, "global" by one threshold over all
+            selected tensors; only with a given sparsity.
+        min_elements: tensors with fewer elements are left as they are.
+        include: globs over initializer names; empty means all.
+        exclude: globs over initializer names that are left as they are.
+        blobs: where blobs are stored: as node attributes or as uint8 initializers.
+        seed: seed of every hash, 0 to 2**32 - 1.
+        threads: threads that encode; 0 means one for each core.
+        allow_growth: store tensors even where the blob is larger than what it replaces.
+        rules: exceptions by glob; of several that match, the last wins, field by field.
+
+    Raises:
+        InputError: a value is out of its range; the message names the field.
+
+    Example:
+        >>> Recipe(sparsity=0.9, clusters=16, bits=9).bits
+        9
+    """
+
+    sparsity: float | Literal["auto"] = "auto"
+    clusters: int = 16
+    bits: int | Literal["auto"] = "auto"
+    error_share: float = 0.02
+    layout: str = "ribbon"
+    hash: str = "auto"
+    codebook: str = "float16"
+    prune_scope: str = "tensor"
+    min_elements: int = 1024
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    blobs: Literal["attribute", "initializer"] = "attribute"
+    seed: int = 0
+    threads: int = 0
+    allow_growth: bool = False
+    rules: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        _check(self)
+
+    def for_tensor(self, name: str) -> Recipe | None:
+        """The recipe that applies to one tensor, or None where a rule says skip."""
+        changes: dict[str, Any] = {}
+        for rule in self.rules:
+            if fnmatch.fnmatchcase(name, rule.match):
+                changes.update(rule.values)
+        if changes.pop("skip", False):
+            return None
+        return dataclasses.replace(self, rules=(), **changes) if changes else self
+
+    def selects(self, name: str) -> bool:
+        """Whether `include` and `exclude` leave the tensor of this name in."""
+        included = not self.include or any(fnmatch.fnmatchcase(name, g) for g in self.include)
+        return included and not any(fnmatch.fnmatchcase(name, g) for g in self.exclude)
+
+
+def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
+    """A recipe from a TOML file or the name of a built-in one, with overrides on top.
+
+    Args:
+        source: path of a TOML file, or a built-in recipe's name.
+        **overrides: fields of `Recipe` that win over the file.
+
+    Raises:
+        InputError: no such recipe, not TOML, an unknown field, or a value out of range.
+    """
+    path = Path(source)
+    if not path.suffix and not path.exists():
+        path = BUILTIN_RECIPES / f"{source}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in BUILTIN_RECIPES.glob("*.toml")))
+        raise InputError(
+            f"cannot load recipe {source}: it must be a TOML file or one of {known}, "
+            "got no such file"
+        )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot load recipe {source}: it must be TOML, got {error}") from error
+    return _from_table({**table, **overrides}, str(source))
+
+
+def _from_table(table: Mapping[str, Any], source: str) -> Recipe:
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    values = dict(table)
+    for name in values:
+        if name not in fields:
+            raise InputError(
+                f"cannot load recipe {source}: fields must be among {', '.join(sorted(fields))}, "
+                f"got {name}"
+            )
+    for name in ("include", "exclude"):
+        if name in values:
+            values[name] = _globs(values[name], name)
+    values["rules"] = tuple(_rule(entry, source) for entry in values.get("rules", ()))
+    return Recipe(**values)
+
+
+def _rule(entry: Any, source: str) -> Rule:
+    if isinstance(entry, Rule):
+        return entry
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("match"), str):
+        raise InputError(
+            f"cannot load recipe {source}: each rule must have a text `match`, got {entry!r}"
+        )
+    values = {name: value for name, value in entry.items() if name != "match"}
+    for name in values:
+        if name not in _PER_TENSOR:
+            raise InputError(
+                f"cannot load recipe {source}: the rule for {entry['match']} may set "
+                f"{', '.join(_PER_TENSOR)}, got {name}"
+            )
+    return Rule(entry["match"], tuple(values.items()))
+
+
+def _globs(value: Any, name: str) -> tuple[str, ...]:
+    globs = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(glob, str) for glob in globs):
+        raise InputError(f"cannot use recipe: {name} must be texts, got {value!r}")
+    return globs
+
+
+def _require(condition: bool, field: str, rule: str, value: Any) -> None:
+    if not condition:
+        raise InputError(f"cannot use recipe: {field} must be {rule}, got {value!r}")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check(recipe: Recipe) -> None:
+    sparsity, bits, clusters = recipe.sparsity, recipe.bits, recipe.clusters
+    _require(
+        sparsity == "auto" or (_is_number(sparsity) and 0 <= float(sparsity) < 1),
+        "sparsity",
+        "auto or in [0, 1)",
+        sparsity,
+    )
+    _require(
+        _is_int(clusters) and 1 <= clusters <= MAX_CLUSTERS,
+        "clusters",
+        f"a whole number from 1 to {MAX_CLUSTERS}",
+        clusters,
+    )
+    _require(
+        bits == "auto" or (_is_int(bits) and 1 <= bits <= MAX_BITS),
+        "bits",
+        f"auto or a whole number from 1 to {MAX_BITS}",
+        bits,
+    )
+    _require(
+        bits == "auto" or 2**bits >= clusters,
+        "bits",
+        f"at least log2 of clusters ({clusters})",
+        bits,
+    )
+    _require(
+        _is_number(recipe.error_share) and 0 < recipe.error_share < 1,
+        "error_share",
+        "in (0, 1)",
+        recipe.error_share,
+    )
+    for field, choices in _CHOICES.items():
+        value = getattr(recipe, field)
+        _require(value in choices, field, " or ".join(choices), value)
+    _require(
+        recipe.prune_scope == "tensor" or sparsity != "auto",
+        "sparsity",
+        "a number where prune_scope is global",
+        sparsity,
+    )
+    _require(
+        _is_int(recipe.min_elements) and recipe.min_elements >= 1,
+        "min_elements",
+        "a whole number of at least 1",
+        recipe.min_elements,
+    )
+    _require(
+        _is_int(recipe.seed) and 0 <= recipe.seed < 2**32,
+        "seed",
+        "a whole number from 0 to 2**32 - 1",
+        recipe.seed,
+    )
+    _require(
+        _is_int(recipe.threads) and 0 <= recipe.threads <= 1024,
+        "threads",
+        "a whole number from 0 (one for each core) to 1024",
+        recipe.threads,
+    )
+    for rule in recipe.rules:
+        values = {name: value for name, value in rule.values if name != "skip"}
+        dataclasses.replace(recipe, rules=(), **values)

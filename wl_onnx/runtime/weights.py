@@ -1,0 +1,86 @@
+"""Decoding weights, and handing them to onnxruntime."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+
+from wl_onnx.codecs import bloomier
+from wl_onnx.errors import BlobError, InputError, ModelError
+from wl_onnx.graph.tensors import fill_raw, numpy_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wl_onnx.graph import Decoder, ExternalizedModel
+
+__all__ = ["decode_weight", "supply_weights"]
+
+
+def decode_weight(decoder: Decoder, *, threads: int = 1) -> np.ndarray:
+    """The weight that a decode node stands for.
+
+    Args:
+        decoder: the node.
+        threads: threads that decode; 0 means one for each core.
+
+    Returns:
+        The array in the weight's shape and element type, bit for bit what the operator gives.
+
+    Raises:
+        BlobError: the blob is damaged.
+        ModelError: the blob holds another number of weights than the node says.
+    """
+    array = np.empty(decoder.shape, numpy_dtype(decoder.data_type))
+    try:
+        bloomier.decode_into(decoder.blob, array, onnx_type=decoder.data_type, threads=threads)
+    except (BlobError, InputError) as error:
+        family = BlobError if isinstance(error, BlobError) else ModelError
+        reason = str(error).removeprefix("cannot decode blob: ")
+        raise family(f"cannot decode {decoder.key} of {decoder.model.name}: {reason}") from error
+    return array
+
+
+def supply_weights(
+    model: ExternalizedModel,
+    options: onnxruntime.SessionOptions,
+    decode: Callable[[Decoder], np.ndarray],
+) -> list[onnxruntime.OrtValue]:
+    """Decodes a model's weights and adds them to the options of its session.
+
+    Args:
+        model: what `externalize_weights` gave. Tensors of types that this onnxruntime does not
+            take from outside are put into its protobuf.
+        options: get the weights as external initializers.
+        decode: gives the weights of a decoder.
+
+    Returns:
+        What the options refer to without owning it: to be kept until the session exists.
+    """
+    arrays = [(name, one.data_type, decode(one)) for name, one in model.weights]
+    tensors = {tensor.name: tensor for tensor in model.proto.graph.initializer}
+    names, values = [], []
+    for name, data_type, array in [*arrays, *model.dense]:
+        value = _to_value(array, data_type, tuple(tensors[name].dims))
+        if value is None:
+            fill_raw(tensors[name], array)
+        else:
+            names.append(name)
+            values.append(value)
+    options.add_external_initializers(names, values)
+    return values
+
+
+def _to_value(
+    array: np.ndarray, data_type: int, shape: tuple[int, ...]
+) -> onnxruntime.OrtValue | None:
+    """A value that shares the array's memory, or None where onnxruntime has no way to make one."""
+    if array.dtype.isbuiltin == 1 and array.shape == shape:
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    make = getattr(onnxruntime.OrtValue, "ortvalue_from_numpy_with_onnx_type", None)  # since 1.20
+    if make is None or array.size != math.prod(shape):
+        return None
+    return make(array.view(f"u{array.itemsize}").reshape(shape), data_type)
