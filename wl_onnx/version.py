@@ -1,5 +1,12 @@
-"""The version of this package; the build reads it from here."""
+"""The version of this package, as its metadata has it."""
+
+from __future__ import annotations
+
+import importlib.metadata
 
 __all__ = ["__version__"]
 
-__version__ = "0.1.0"
+try:
+    __version__ = importlib.metadata.version("wl-onnx")
+except importlib.metadata.PackageNotFoundError:  # run from its source folder
+    __version__ = "0+source"
