@@ -136,8 +136,7 @@ nb::dict describe(Array<const uint8_t> blob) {
 void bind_bloomier(nb::module_& module) {
   module.def("bloomier_encode", &encode, "indices"_a.noconvert(), "values"_a.noconvert(),
              "num_weights"_a, "codebook"_a.noconvert(), "bits"_a, "layout"_a, "hash"_a,
-             "codebook_type"_a, "seed"_a, "threads"_a,
-             "The blob without its checksum.");
+             "codebook_type"_a, "seed"_a, "threads"_a, "The blob without its checksum.");
   module.def("bloomier_decode", &decode, "blob"_a, "onnx_type"_a, "threads"_a,
              "output"_a.noconvert(), "Writes the tensor's bytes into `output`.");
   module.def("bloomier_decode_codes", &decode_codes, "blob"_a, "threads"_a, "output"_a.noconvert(),
@@ -149,8 +148,8 @@ void bind_bloomier(nb::module_& module) {
     return names;
   });
   module.def("current_target", [] { return std::string(current_kernel().name); });
-  module.def("set_target", [](const std::string& name) { return set_target(name.c_str()); },
-             "name"_a);
+  module.def(
+      "set_target", [](const std::string& name) { return set_target(name.c_str()); }, "name"_a);
 }
 
 }  // namespace wl

@@ -106,7 +106,8 @@ class Parser {
         return damaged("a block's groups must lie in the tensor", at, block.num_groups);
       }
       const bool ribbon = view_.layout == Layout::kRibbon;
-      if (block.units != 0 && (block.units < kBandBytes || (!ribbon && block.units > kMaxXorSegment))) {
+      if (block.units != 0 &&
+          (block.units < kBandBytes || (!ribbon && block.units > kMaxXorSegment))) {
         return damaged("a block's table must be of a possible size", at + 4, block.units);
       }
       next_group += block.num_groups;

@@ -21,8 +21,8 @@ constexpr uint32_t kGroupSize = 1024;
 constexpr int kMaxBits = 16;
 constexpr uint32_t kMaxClusters = 4096;
 
-// Bytes that a ribbon's band of 64 coefficients addresses. A segment of an xor table has at least as
-// many cells: one for each slot of a bunch.
+// Bytes that a ribbon's band of 64 coefficients addresses. A segment of an xor table has at least
+// as many cells: one for each slot of a bunch.
 constexpr uint32_t kBandBytes = 8;
 // Cells of one of the three segments of an xor table: an unpacked table stays within 24 KiB.
 constexpr uint32_t kMaxXorSegment = 4096;

@@ -40,10 +40,9 @@ Status check_spec(const BloomierSpec& spec) {
                        kMaxClusters, spec.num_clusters);
   }
   if (spec.bits < 1 || spec.bits > kMaxBits || value_bits(spec.num_clusters) > spec.bits) {
-    return make_status(StatusCode::kInvalidArgument,
-                       "bits must be from %d (for %u centroids) to %d, got %d",
-                       std::max(1, value_bits(spec.num_clusters)), spec.num_clusters, kMaxBits,
-                       spec.bits);
+    return make_status(
+        StatusCode::kInvalidArgument, "bits must be from %d (for %u centroids) to %d, got %d",
+        std::max(1, value_bits(spec.num_clusters)), spec.num_clusters, kMaxBits, spec.bits);
   }
   for (uint32_t j = 0; j < spec.num_clusters; ++j) {
     const float stored = spec.codebook_type == CodebookType::kFloat16
@@ -116,8 +115,8 @@ class Builder {
     const bool ribbon = spec_.layout == Layout::kRibbon;
     keys_.resize(block->num_keys);
     for (uint32_t attempt = 0; attempt < kMaxAttempts; ++attempt) {
-      const uint32_t units = ribbon ? ribbon_units(block->num_keys, attempt)
-                                    : xor_segment(block->num_keys, attempt);
+      const uint32_t units =
+          ribbon ? ribbon_units(block->num_keys, attempt) : xor_segment(block->num_keys, attempt);
       if (units == 0) return false;
       block->table.resize(table_bytes(spec_.layout, units, spec_.bits));
       if (ribbon ? build_ribbon_table(*block, attempt, units, block->table.data())
@@ -224,8 +223,8 @@ void write_blob(const BloomierSpec& spec, const std::vector<BlockPlan>& blocks,
 Status construct(const BloomierSpec& spec, uint32_t num_threads, std::vector<uint8_t>* bytes) {
   std::vector<BlockPlan> blocks = plan_blocks(spec);
   const Kernel& kernel = current_kernel();
-  const uint32_t workers = std::max<uint32_t>(
-      1, static_cast<uint32_t>(std::min<uint64_t>(num_threads, blocks.size())));
+  const uint32_t workers =
+      std::max<uint32_t>(1, static_cast<uint32_t>(std::min<uint64_t>(num_threads, blocks.size())));
   std::vector<Builder> builders(workers, Builder(spec, kernel));
   std::atomic<const BlockPlan*> failed{nullptr};
   std::atomic<bool> out_of_memory{false};
@@ -239,12 +238,12 @@ Status construct(const BloomierSpec& spec, uint32_t num_threads, std::vector<uin
   });
   if (out_of_memory.load()) throw std::bad_alloc();
   if (const BlockPlan* block = failed.load()) {
-    return make_status(StatusCode::kFailed,
-                       "a table for the %llu keys from index %llu on must exist for one of %u seeds, "
-                       "got none",
-                       static_cast<unsigned long long>(block->num_keys),
-                       static_cast<unsigned long long>(block->first_group * kGroupSize),
-                       kMaxAttempts);
+    return make_status(
+        StatusCode::kFailed,
+        "a table for the %llu keys from index %llu on must exist for one of %u seeds, "
+        "got none",
+        static_cast<unsigned long long>(block->num_keys),
+        static_cast<unsigned long long>(block->first_group * kGroupSize), kMaxAttempts);
   }
   write_blob(spec, blocks, bytes);
   return Status{};
@@ -252,7 +251,8 @@ Status construct(const BloomierSpec& spec, uint32_t num_threads, std::vector<uin
 
 }  // namespace
 
-Status encode_bloomier(const BloomierSpec& spec, uint32_t num_threads, std::vector<uint8_t>* bytes) {
+Status encode_bloomier(const BloomierSpec& spec, uint32_t num_threads,
+                       std::vector<uint8_t>* bytes) {
   const Status status = check_spec(spec);
   if (!status.ok()) return status;
   try {

@@ -1,11 +1,11 @@
 // From a weight's index to the places of a table that it looks at. The whole scheme, in numbers, is
 // in wl_onnx/codecs/FORMAT.md.
 //
-// An index is 1024 * group + lane. The lanes of a group are permuted into slots, slot = lane * m mod
-// 1024, and eight consecutive slots, a bunch, look at the same stretch of the table, so that one load
-// serves eight weights. The multiplier m spreads any run of neighbouring lanes, and any column of a
-// row-major matrix, evenly over the slots; in a ribbon the bunches of a group start at even distances
-// from a random phase, which spreads the keys better than chance does.
+// An index is 1024 * group + lane. The lanes of a group are permuted into slots, slot = lane * m
+// mod 1024, and eight consecutive slots, a bunch, look at the same stretch of the table, so that
+// one load serves eight weights. The multiplier m spreads any run of neighbouring lanes, and any
+// column of a row-major matrix, evenly over the slots; in a ribbon the bunches of a group start at
+// even distances from a random phase, which spreads the keys better than chance does.
 #ifndef WL_CORE_BLOOMIER_HASH_H_
 #define WL_CORE_BLOOMIER_HASH_H_
 

@@ -20,10 +20,11 @@ Status parse_container(const uint8_t* blob, size_t size, Container* container) {
   }
   const uint8_t version = blob[4];
   if (version != kFormatVersion) {
-    return make_status(StatusCode::kDamaged,
-                       "the blob's format version must be %d, got %d at byte 4; a newer wl_onnx may "
-                       "read it",
-                       kFormatVersion, version);
+    return make_status(
+        StatusCode::kDamaged,
+        "the blob's format version must be %d, got %d at byte 4; a newer wl_onnx may "
+        "read it",
+        kFormatVersion, version);
   }
   uint8_t digest[kContainerChecksumBytes];
   murmur3_128(blob, size - kContainerChecksumBytes, digest);
@@ -34,8 +35,8 @@ Status parse_container(const uint8_t* blob, size_t size, Container* container) {
                        size, size - kContainerChecksumBytes);
   }
   if (blob[5] != static_cast<uint8_t>(Codec::kBloomier)) {
-    return make_status(StatusCode::kDamaged, "the blob's codec must be 1 (Bloomier), got %d at byte 5",
-                       blob[5]);
+    return make_status(StatusCode::kDamaged,
+                       "the blob's codec must be 1 (Bloomier), got %d at byte 5", blob[5]);
   }
   ByteReader reader(blob, kContainerHeaderBytes);
   reader.skip(6);

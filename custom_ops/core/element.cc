@@ -68,7 +68,7 @@ uint16_t half_from_float(float value) {
     half = 0x7c00U;  // 65536 and above
   } else if (magnitude >= 0x38800000U) {
     half = shift_right_rounded(magnitude - 0x38000000U, 13);  // a carry may reach infinity, rightly
-  } else if (magnitude >= 0x33000000U) {  // 2^-25 and above: a subnormal half
+  } else if (magnitude >= 0x33000000U) {                      // 2^-25 and above: a subnormal half
     const uint32_t significand = (magnitude & 0x7fffffU) | 0x800000U;
     half = shift_right_rounded(significand, 126U - (magnitude >> 23));
   } else {

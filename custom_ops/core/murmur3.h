@@ -7,7 +7,8 @@
 
 namespace wl {
 
-// MurmurHash3_x86_32 of the key's four little-endian bytes; equals mmh3.hash(key, seed, signed=False).
+// MurmurHash3_x86_32 of the key's four little-endian bytes; equals mmh3.hash(key, seed,
+// signed=False).
 uint32_t murmur3_32(uint32_t key, uint32_t seed);
 
 // MurmurHash3_x64_128 with seed 0 of data[0:size]; equals mmh3.mmh3_x64_128_digest(data).

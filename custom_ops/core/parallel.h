@@ -11,9 +11,9 @@
 
 namespace wl {
 
-// Calls run(worker, task) once for each task in 0 .. num_tasks - 1; tasks are handed out in order, and
-// `worker` (below num_workers) tells which thread runs it. `run` must not throw. Where the system
-// refuses another thread, those that there are do the work.
+// Calls run(worker, task) once for each task in 0 .. num_tasks - 1; tasks are handed out in order,
+// and `worker` (below num_workers) tells which thread runs it. `run` must not throw. Where the
+// system refuses another thread, those that there are do the work.
 template <typename Run>
 void parallel_for(uint64_t num_tasks, uint32_t num_workers, const Run& run) {
   std::atomic<uint64_t> next{0};

@@ -8,9 +8,9 @@ namespace wl {
 namespace {
 
 // Rows beyond the number of keys, and how they grow with the attempts. Measured on blocks of 4,096
-// random keys: keys + 56 rows solve at 20 % of the attempts, and an attempt costs some 20 ns a key, so
-// that a small table is worth a few attempts more. Keys that fall on few starts need far more rows:
-// from some attempt on the table grows by a share of the keys.
+// random keys: keys + 56 rows solve at 20 % of the attempts, and an attempt costs some 20 ns a key,
+// so that a small table is worth a few attempts more. Keys that fall on few starts need far more
+// rows: from some attempt on the table grows by a share of the keys.
 constexpr size_t kExtraRows = 56;
 constexpr uint32_t kAttemptsPerByte = 6;
 constexpr uint32_t kPatientAttempts = 48;
@@ -23,8 +23,7 @@ uint64_t coefficients(const TableKey& key) {
 }
 
 // Orders the keys by start, so that elimination works inside a band that moves through the cache.
-void sort_keys(const TableKey* keys, size_t num_keys, uint32_t num_starts,
-               RibbonScratch* scratch) {
+void sort_keys(const TableKey* keys, size_t num_keys, uint32_t num_starts, RibbonScratch* scratch) {
   std::vector<uint32_t>& next = scratch->starts;
   next.assign(num_starts + 1, 0);
   for (size_t i = 0; i < num_keys; ++i) ++next[reduce_hash(keys[i].hashes[0], num_starts) + 1];

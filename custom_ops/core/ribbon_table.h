@@ -1,7 +1,7 @@
 // The ribbon layout: a banded linear system over GF(2), one solution for each bit-plane.
 // Dillinger, Hübschle-Schneider, Sanders, Walzer, "Fast succinct retrieval and approximate
-// membership using ribbon", SEA 2022; starts at multiples of eight rows, so that a query reads whole
-// bytes.
+// membership using ribbon", SEA 2022; starts at multiples of eight rows, so that a query reads
+// whole bytes.
 #ifndef WL_CORE_RIBBON_TABLE_H_
 #define WL_CORE_RIBBON_TABLE_H_
 
@@ -18,12 +18,12 @@ uint32_t ribbon_units(size_t num_keys, uint32_t attempt);
 
 // Memory that is used again from block to block.
 struct RibbonScratch {
-  std::vector<uint32_t> starts;          // [units]: how many keys start before
-  std::vector<uint64_t> sorted_rows;     // [num_keys]
-  std::vector<uint32_t> sorted_starts;   // [num_keys]
-  std::vector<uint16_t> sorted_values;   // [num_keys]
-  std::vector<uint64_t> rows;            // [8 * units]; bit 0 is set in every row in use
-  std::vector<uint16_t> values;          // [8 * units]
+  std::vector<uint32_t> starts;         // [units]: how many keys start before
+  std::vector<uint64_t> sorted_rows;    // [num_keys]
+  std::vector<uint32_t> sorted_starts;  // [num_keys]
+  std::vector<uint16_t> sorted_values;  // [num_keys]
+  std::vector<uint64_t> rows;           // [8 * units]; bit 0 is set in every row in use
+  std::vector<uint16_t> values;         // [8 * units]
 };
 
 // Solves for keys[0:num_keys] and writes `bits` planes of `units` bytes each, the highest plane

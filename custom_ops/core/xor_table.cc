@@ -20,7 +20,8 @@ void fill_cells(const TableKey* keys, size_t num_keys, uint32_t segment, XorScra
   scratch->positions.resize(3 * num_keys);
   for (uint32_t i = 0; i < num_keys; ++i) {
     for (uint32_t j = 0; j < 3; ++j) {
-      const uint32_t position = j * segment + reduce_hash(keys[i].hashes[j], segment - 7) + keys[i].place;
+      const uint32_t position =
+          j * segment + reduce_hash(keys[i].hashes[j], segment - 7) + keys[i].place;
       scratch->positions[3 * i + j] = position;
       XorScratch::Cell& cell = scratch->cells[position];
       ++cell.num_keys;
@@ -61,8 +62,7 @@ void assign_cells(const TableKey* keys, XorScratch* scratch) {
     const uint32_t key = scratch->order[i];
     const uint32_t* at = &scratch->positions[3 * size_t{key}];
     // The key's own cell is still 0, so it may stand in the sum.
-    const int sum = keys[key].target ^ solution[at[0]] ^ solution[at[1]] ^
-                    solution[at[2]];
+    const int sum = keys[key].target ^ solution[at[0]] ^ solution[at[1]] ^ solution[at[2]];
     solution[scratch->order_cell[i]] = static_cast<uint16_t>(sum);
   }
 }
@@ -82,8 +82,8 @@ void pack_cells(const std::vector<uint16_t>& cells, int bits, uint8_t* packed) {
 }  // namespace
 
 uint32_t xor_segment(size_t num_keys, uint32_t attempt) {
-  const double cells = (kCellsPerKey + kGrowthPerAttempt * attempt) *
-                           static_cast<double>(num_keys) + kExtraCells;
+  const double cells =
+      (kCellsPerKey + kGrowthPerAttempt * attempt) * static_cast<double>(num_keys) + kExtraCells;
   const double segment = std::max(cells / 3 + 1, static_cast<double>(kBunchSlots));
   return segment > kMaxXorSegment ? 0 : static_cast<uint32_t>(segment);
 }

@@ -37,8 +37,9 @@ __all__ = [
 # Where nobody's terminal sets a width, rows stay on one line.
 _WIDTH = None if sys.stdout.isatty() else 120
 
-OUTPUT = Console(highlight=False, width=_WIDTH)
-ERRORS = Console(stderr=True, highlight=False)
+# Names of files and tensors may hold what rich reads as markup.
+OUTPUT = Console(highlight=False, markup=False, emoji=False, width=_WIDTH)
+ERRORS = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def set_up_logging(*, quiet: bool) -> None:
@@ -55,12 +56,13 @@ def set_up_logging(*, quiet: bool) -> None:
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar that is driven by calls with (what, done, total)."""
     columns = (
-        TextColumn("{task.description:<24.24}"),
+        TextColumn("{task.description:<24.24}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=ERRORS, transient=True, disable=quiet) as progress:
+    hidden = quiet or not ERRORS.is_terminal
+    with Progress(*columns, console=ERRORS, transient=True, disable=hidden) as progress:
         task = progress.add_task("", total=None)
 
         def report(what: str, done: int, total: int) -> None:

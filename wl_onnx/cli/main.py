@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,7 +18,12 @@ from wl_onnx.errors import WlOnnxError
 
 __all__ = ["app", "main"]
 
+_FAILED = 1
+_MISUSED = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+# typer does not export the base of its errors about arguments.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="wl-onnx",
@@ -51,21 +56,29 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line; errors are one line on standard error and exit status 1."""
+    """Runs the command line.
+
+    An error is one line on standard error. The exit status is 0, 1 for an error, 2 for arguments
+    that do not parse, and 130 after Ctrl-C.
+    """
     try:
-        app()
+        status = app(standalone_mode=False)
     except WlOnnxError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        ERRORS.print("wl-onnx: interrupted, nothing was written", markup=False)
-        sys.exit(_INTERRUPTED)
+    except _UsageError as error:
+        _fail(str(getattr(error, "message", error)), _MISUSED)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _INTERRUPTED
     except MemoryError:
         _fail("cannot go on: memory ran out")
     except OSError as error:
         _fail(f"cannot access {error.filename or 'a file'}: {error.strerror or error}")
+    if status == _INTERRUPTED:
+        _fail("interrupted", _INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str) -> None:
-    line = " ".join(message.split())
-    ERRORS.print(f"wl-onnx: {line}", markup=False, soft_wrap=True)
-    sys.exit(1)
+def _fail(message: str, status: int = _FAILED) -> NoReturn:
+    if line := " ".join(message.split()):
+        ERRORS.print(f"wl-onnx: {line}", soft_wrap=True)
+    sys.exit(status)

@@ -133,7 +133,8 @@ def _recipe_flags(
 
 def _make_recipe(*, recipe_name: str | None, hash_: str | None, **flags: Any) -> Recipe:
     flags["hash"] = hash_
-    given = {name: value for name, value in flags.items() if value not in (None, False, [])}
+    # By identity: 0 is a value that was given.
+    given = {name: v for name, v in flags.items() if v is not None and v is not False and v != []}
     for name, kind in (("sparsity", float), ("bits", int)):
         if name in given:
             given[name] = _number(given[name], name, kind)

@@ -54,8 +54,8 @@ struct PlaneRange {
   PlaneRange(const RibbonQuery& query, int first, int end)
       : first_bit(first),
         count(end - first),
-        begin(query.planes + uint64_t{query.plane_bytes} * static_cast<uint32_t>(query.bits - end)) {
-  }
+        begin(query.planes +
+              uint64_t{query.plane_bytes} * static_cast<uint32_t>(query.bits - end)) {}
   int first_bit;
   int count;
   const uint8_t* begin;  // of the highest
@@ -66,8 +66,8 @@ struct PlaneRange {
 //   uint32_t zeros(bunch, start): the slots of the bunch, as bits, for which all planes give 0
 //   uint32_t codes(bunch, start, codes): writes what the planes give for each slot; the slots, as
 //     bits, for which that is below num_clusters
-// Most slots of a sparse tensor fail in the planes above the value bits, so the value planes are read
-// only for the bunches that have a slot left.
+// Most slots of a sparse tensor fail in the planes above the value bits, so the value planes are
+// read only for the bunches that have a slot left.
 template <typename Reader>
 inline void query_ribbon_with(const RibbonQuery& query, Hits* hits) {
   uint16_t starts[kBunches];

@@ -13,8 +13,9 @@ constexpr uint32_t kSlots = 1024;
 constexpr uint32_t kBunchSlots = 8;
 constexpr uint32_t kBunches = kSlots / kBunchSlots;
 
-// Asks a ribbon for all slots of a group. Coefficients of a slot: 64 bits, of which the lower half is
-// low[slot] + low_offset and the upper one high[slot] + high_offset; its mask is (lower + upper) >> 16.
+// Asks a ribbon for all slots of a group. Coefficients of a slot: 64 bits, of which the lower half
+// is low[slot] + low_offset and the upper one high[slot] + high_offset; its mask is (lower + upper)
+// >> 16.
 struct RibbonQuery {
   const uint32_t* low;
   const uint32_t* high;
@@ -53,7 +54,8 @@ struct Kernel {
   // words[i] = murmur3_32(first + i, seed) or, with an order, murmur3_32(first + order[i], seed).
   void (*hash_range)(uint32_t first, const uint16_t* order, uint32_t count, uint32_t seed,
                      uint32_t* words);
-  // The cells of a packed table: `bits` bits each, least significant first. May read 7 bytes past it.
+  // The cells of a packed table: `bits` bits each, least significant first. May read 7 bytes past
+  // it.
   void (*unpack_cells)(const uint8_t* packed, uint32_t count, int bits, uint16_t* cells);
   void (*query_ribbon)(const RibbonQuery& query, Hits* hits);
   void (*query_xor)(const XorQuery& query, Hits* hits);

@@ -23,8 +23,8 @@ struct Planes {
   }
 
  private:
-  // Up to eight planes. The four bytes of a lane each keep a bit for each plane; all four are folded
-  // together at the end.
+  // Up to eight planes. The four bytes of a lane each keep a bit for each plane; all four are
+  // folded together at the end.
   static __m256i read_chunk(const uint8_t* at, uint32_t plane_bytes, int chunk, __m256i low,
                             __m256i high) {
     const __m256i nibble = _mm256_set1_epi8(0x0f);

@@ -17,10 +17,10 @@ struct Planes {
     const __m256i one = _mm256_set1_epi32(1);
     __m256i found = _mm256_setzero_si256();
     for (int i = 0; i < count; ++i, at += plane_bytes) {
-      const __m256i rows = _mm256_ternarylogic_epi32(
-          _mm256_and_si256(broadcast32_from(at), low), broadcast32_from(at + 4), high, kXorAnd);
-      found = _mm256_ternarylogic_epi32(_mm256_add_epi32(found, found),
-                                        _mm256_popcnt_epi32(rows), one, kOrLowBit);
+      const __m256i rows = _mm256_ternarylogic_epi32(_mm256_and_si256(broadcast32_from(at), low),
+                                                     broadcast32_from(at + 4), high, kXorAnd);
+      found = _mm256_ternarylogic_epi32(_mm256_add_epi32(found, found), _mm256_popcnt_epi32(rows),
+                                        one, kOrLowBit);
     }
     return found;
   }

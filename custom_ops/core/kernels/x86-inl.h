@@ -51,8 +51,8 @@ inline uint32_t at_most(__m128i numbers, __m128i largest) {
 }
 
 // Reads planes for the eight slots of a bunch at a time, through
-//   __m256i Planes::read(at, plane_bytes, count, low, high): `count` planes from `at` on, the first one
-//   in the highest of `count` bits.
+//   __m256i Planes::read(at, plane_bytes, count, low, high): `count` planes from `at` on, the first
+//   one in the highest of `count` bits.
 template <typename Planes>
 class Reader {
  public:
@@ -78,12 +78,11 @@ class Reader {
  private:
   __m256i read(uint32_t bunch, uint32_t start) const {
     const __m256i low = _mm256_add_epi32(load256(query_.low + bunch * kBunchSlots), low_offset_);
-    const __m256i high =
-        _mm256_add_epi32(load256(query_.high + bunch * kBunchSlots), high_offset_);
+    const __m256i high = _mm256_add_epi32(load256(query_.high + bunch * kBunchSlots), high_offset_);
     const __m256i found =
         Planes::read(range_.begin + start, query_.plane_bytes, range_.count, low, high);
-    const __m256i mask = _mm256_srl_epi32(_mm256_add_epi32(low, high),
-                                          _mm_cvtsi32_si128(16 + range_.first_bit));
+    const __m256i mask =
+        _mm256_srl_epi32(_mm256_add_epi32(low, high), _mm_cvtsi32_si128(16 + range_.first_bit));
     return _mm256_and_si256(_mm256_xor_si256(found, mask), used_);
   }
 
@@ -105,10 +104,9 @@ void query_xor(const XorQuery& query, Hits* hits) {
   for (uint32_t bunch = 0; bunch < kBunches; ++bunch) {
     const __m128i mask = narrow(_mm256_and_si256(
         _mm256_add_epi32(load256(query.masks + bunch * kBunchSlots), offset), used));
-    const __m128i codes =
-        _mm_xor_si128(_mm_xor_si128(mask, load128(query.cells + bases[0][bunch])),
-                      _mm_xor_si128(load128(query.cells + bases[1][bunch]),
-                                    load128(query.cells + bases[2][bunch])));
+    const __m128i codes = _mm_xor_si128(_mm_xor_si128(mask, load128(query.cells + bases[0][bunch])),
+                                        _mm_xor_si128(load128(query.cells + bases[1][bunch]),
+                                                      load128(query.cells + bases[2][bunch])));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(hits->codes + bunch * kBunchSlots), codes);
     count = append_slots(bunch, at_most(codes, largest), count, hits);
   }
