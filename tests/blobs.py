@@ -82,6 +82,18 @@ class BlobFields:
         return reseal(body + self.tables + bytes(16))
 
 
+def random_tables(rng: np.random.Generator, layout: int, bits: int, units: list[int]) -> bytes:
+    """Tables of random cells; the bits of a last byte that belong to no cell are 0."""
+    tables = []
+    for count in units:
+        num_bits = (8 if layout == 1 else 3) * count * bits
+        table = bytearray(rng.bytes(-(-num_bits // 8)))
+        if num_bits % 8:
+            table[-1] &= (1 << num_bits % 8) - 1
+        tables.append(bytes(table))
+    return b"".join(tables)
+
+
 def random_blob(rng: np.random.Generator, *, max_groups: int = 6) -> bytes:
     """A valid blob of random tables: no encoder made it, and many weights are not zero."""
     layout = int(rng.integers(1, 3))
@@ -96,7 +108,6 @@ def random_blob(rng: np.random.Generator, *, max_groups: int = 6) -> bytes:
         units = int(rng.choice([0, 8, 9, rng.integers(8, most + 1)], p=[0.1, 0.1, 0.1, 0.7]))
         blocks.append((count, units, int(rng.integers(256))))
         left -= count
-    table_bits = sum((8 if layout == 1 else 3) * units * bits + 7 & ~7 for _, units, _ in blocks)
     num_weights = (num_groups - 1) * 1024 + int(rng.integers(1, 1025))
     return BlobFields(
         num_weights=num_weights,
@@ -107,7 +118,7 @@ def random_blob(rng: np.random.Generator, *, max_groups: int = 6) -> bytes:
         seed=int(rng.integers(2**32)),
         num_keys=int(rng.integers(num_weights + 1)),
         blocks=blocks,
-        tables=rng.bytes(table_bits // 8),
+        tables=random_tables(rng, layout, bits, [units for _, units, _ in blocks]),
     ).to_bytes()
 
 

@@ -119,7 +119,14 @@ def compress(
             "seed": str(recipe.seed),
         }
         replace_weights(loaded, replacements, blobs=recipe.blobs, metadata=metadata)
-    else:
+        if measure_file(loaded) >= file_bytes and not recipe.allow_growth:
+            reason = "shrinks by no more than the metadata adds"
+            reports = [
+                _report(site, None, old.reason or reason)
+                for site, old in zip(sites, reports, strict=True)
+            ]
+            loaded, replacements = load_model(model), {}
+    if not replacements:
         _log.warning("no weight of %s shrinks: the model is kept as it is", loaded.name)
     if output is not None:
         save_model(loaded, output, force=force)

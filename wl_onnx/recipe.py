@@ -153,7 +153,10 @@ def _from_table(table: Mapping[str, Any], source: str) -> Recipe:
     for name in ("include", "exclude"):
         if name in values:
             values[name] = _globs(values[name], name)
-    values["rules"] = tuple(_rule(entry, source) for entry in values.get("rules", ()))
+    rules = values.get("rules", ())
+    if not isinstance(rules, (list, tuple)):
+        raise InputError(f"cannot load recipe {source}: rules must be tables, got {rules!r}")
+    values["rules"] = tuple(_rule(entry, source) for entry in rules)
     return Recipe(**values)
 
 
@@ -175,10 +178,13 @@ def _rule(entry: Any, source: str) -> Rule:
 
 
 def _globs(value: Any, name: str) -> tuple[str, ...]:
-    globs = (value,) if isinstance(value, str) else tuple(value)
-    if not all(isinstance(glob, str) for glob in globs):
-        raise InputError(f"cannot use recipe: {name} must be texts, got {value!r}")
-    return globs
+    globs = (value,) if isinstance(value, str) else value
+    _require(_are_texts(globs), name, "texts", value)
+    return tuple(globs)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
 
 
 def _require(condition: bool, field: str, rule: str, value: Any) -> None:
@@ -253,6 +259,20 @@ def _check(recipe: Recipe) -> None:
         "a whole number from 0 (one for each core) to 1024",
         recipe.threads,
     )
+    for field in ("include", "exclude"):
+        value = getattr(recipe, field)
+        _require(isinstance(value, tuple) and _are_texts(value), field, "a tuple of texts", value)
+    _require(
+        isinstance(recipe.allow_growth, bool), "allow_growth", "true or false", recipe.allow_growth
+    )
     for rule in recipe.rules:
-        values = {name: value for name, value in rule.values if name != "skip"}
+        values = dict(rule.values)
+        skip = values.pop("skip", False)
+        _require(isinstance(skip, bool), "skip of a rule", "true or false", skip)
+        _require(
+            recipe.prune_scope == "tensor" or "sparsity" not in values,
+            "sparsity of a rule",
+            "absent where prune_scope is global",
+            values.get("sparsity"),
+        )
         dataclasses.replace(recipe, rules=(), **values)

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/bind_status.h"
 #include "core/kmeans1d.h"
 #include "core/magnitude_histogram.h"
 #include "core/status.h"
@@ -24,12 +25,6 @@ template <typename T>
 using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <typename T>
 using NumpyVector = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
-
-void throw_unless_ok(const Status& status) {
-  if (status.ok()) return;
-  if (status.code == StatusCode::kFailed) throw std::bad_alloc();
-  throw nb::value_error(status.message);
-}
 
 template <typename T>
 NumpyVector<T> to_numpy(std::vector<T> values) {
@@ -53,7 +48,7 @@ void count_values(Vector<const float> values, int32_t upper_key, uint32_t thread
     nb::gil_scoped_release release;
     status = count_magnitudes(values.data(), values.size(), upper_key, threads, counts.data());
   }
-  throw_unless_ok(status);
+  throw_if_error(status);
 }
 
 void prune(Vector<const float> values, float threshold, uint64_t num_ties, Vector<float> pruned) {
@@ -79,7 +74,7 @@ nb::tuple histogram(Vector<const float> values, uint32_t max_bins, uint32_t thre
       }
     }
   }
-  throw_unless_ok(status);
+  throw_if_error(status);
   return nb::make_tuple(built.num_zeros, to_numpy(std::move(counts[0])),
                         to_numpy(std::move(counts[1])), to_numpy(std::move(means[0])),
                         to_numpy(std::move(means[1])), built.exact);
@@ -95,7 +90,7 @@ nb::tuple cluster(Vector<const double> points, Vector<const double> masses, uint
     nb::gil_scoped_release release;
     status = cluster_points(points.data(), masses.data(), points.size(), max_clusters, &clusters);
   }
-  throw_unless_ok(status);
+  throw_if_error(status);
   return nb::make_tuple(to_numpy(std::move(clusters.centroids)),
                         to_numpy(std::move(clusters.masses)), clusters.error);
 }
@@ -113,7 +108,7 @@ double assign(Vector<const float> values, Vector<const float> codebook, uint32_t
                              static_cast<uint32_t>(codebook.size()), threads, assignments.data(),
                              &error);
   }
-  throw_unless_ok(status);
+  throw_if_error(status);
   return error;
 }
 

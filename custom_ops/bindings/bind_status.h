@@ -2,6 +2,7 @@
 #ifndef WL_BINDINGS_BIND_STATUS_H_
 #define WL_BINDINGS_BIND_STATUS_H_
 
+#include <new>
 #include <stdexcept>
 
 #include "core/status.h"
@@ -28,6 +29,8 @@ inline void throw_if_error(const Status& status) {
       throw DamagedError(status.message);
     case StatusCode::kFailed:
       throw FailedError(status.message);
+    case StatusCode::kOutOfMemory:
+      throw std::bad_alloc();
   }
 }
 

@@ -120,11 +120,20 @@ class Parser {
     return Status{};
   }
 
+  // The bits of the last byte of an xor table that belong to no cell.
+  unsigned padding(const BloomierBlock& block) const {
+    const uint64_t num_bits = 3 * uint64_t{block.units} * static_cast<unsigned>(view_.bits);
+    return num_bits % 8 == 0 ? 0 : block.table[num_bits / 8] >> (num_bits % 8);
+  }
+
   Status locate_tables() {
     for (BloomierBlock& block : view_.blocks) {
       const size_t at = reader_.offset();
       block.table = reader_.skip(table_bytes(view_.layout, block.units, view_.bits));
-      if (reader_.failed()) return damaged("a block's table must be complete", at, 0);
+      if (reader_.failed()) return cut_short("a block's table must be complete");
+      if (view_.layout == Layout::kXor && padding(block) != 0) {
+        return damaged("the bits behind the last cell of a table must be 0", at, padding(block));
+      }
     }
     if (reader_.remaining() != 0) {
       return damaged("nothing may follow the last table", reader_.offset(), reader_.remaining());
@@ -158,7 +167,7 @@ Status parse_bloomier(const uint8_t* blob, size_t size, BloomierView* view) {
   try {
     return Parser(container, view).parse();
   } catch (const std::bad_alloc&) {
-    return make_status(StatusCode::kFailed, "memory ran out while the blob was parsed");
+    return make_status(StatusCode::kOutOfMemory, "memory ran out while the blob was parsed");
   }
 }
 

@@ -55,7 +55,7 @@ struct BloomierView {
 };
 
 // Parses and checks a whole blob (container, checksum, payload). On error `view` is unspecified.
-// Errors: kDamaged with the byte offset in the text; kFailed when memory runs out.
+// Errors: kDamaged with the byte offset in the text; kOutOfMemory.
 Status parse_bloomier(const uint8_t* blob, size_t size, BloomierView* view);
 
 // Bytes of one block's table.

@@ -258,7 +258,7 @@ Status encode_bloomier(const BloomierSpec& spec, uint32_t num_threads,
   try {
     return construct(spec, num_threads, bytes);
   } catch (const std::bad_alloc&) {
-    return make_status(StatusCode::kFailed, "memory ran out while the filter was constructed");
+    return make_status(StatusCode::kOutOfMemory, "memory ran out while the filter was constructed");
   }
 }
 

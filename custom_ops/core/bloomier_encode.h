@@ -32,7 +32,7 @@ struct BloomierSpec {
 
 // Writes a blob without its last 16 bytes, the checksum. The same spec gives the same bytes,
 // whatever the number of threads. Errors: kInvalidArgument for a spec that breaks a rule above;
-// kFailed where a block has no table with any of kMaxAttempts seeds, or memory runs out.
+// kFailed where a block has no table with any of kMaxAttempts seeds; kOutOfMemory.
 Status encode_bloomier(const BloomierSpec& spec, uint32_t num_threads, std::vector<uint8_t>* bytes);
 
 }  // namespace wl

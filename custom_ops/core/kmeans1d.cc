@@ -286,7 +286,7 @@ Status cluster_points(const double* points, const double* masses, size_t num_poi
     }
     return Status{};
   } catch (const std::bad_alloc&) {
-    return make_status(StatusCode::kFailed, "memory ran out for %zu points", num_points);
+    return make_status(StatusCode::kOutOfMemory, "memory ran out for %zu points", num_points);
   }
 }
 
@@ -323,7 +323,7 @@ Status assign_clusters(const float* values, uint64_t num_values, const float* co
     }
     return Status{};
   } catch (const std::bad_alloc&) {
-    return make_status(StatusCode::kFailed, "memory ran out for %u clusters", num_clusters);
+    return make_status(StatusCode::kOutOfMemory, "memory ran out for %u clusters", num_clusters);
   }
 }
 

@@ -249,7 +249,7 @@ Status build_histogram(const float* values, uint64_t num_values, uint32_t max_bi
     if (finite) return Status{};
     return make_status(StatusCode::kInvalidArgument, "values must be finite, got NaN or infinity");
   } catch (const std::bad_alloc&) {
-    return make_status(StatusCode::kFailed, "memory ran out for %u bins", max_bins);
+    return make_status(StatusCode::kOutOfMemory, "memory ran out for %u bins", max_bins);
   }
 }
 
@@ -296,7 +296,7 @@ Status count_magnitudes(const float* values, uint64_t num_values, int32_t upper_
     }
     return Status{};
   } catch (const std::bad_alloc&) {
-    return make_status(StatusCode::kFailed, "memory ran out for %zu counts", num_counts);
+    return make_status(StatusCode::kOutOfMemory, "memory ran out for %zu counts", num_counts);
   }
 }
 

@@ -27,7 +27,7 @@ struct MagnitudeHistogram {
 // matters as much to a clustering as any other, and no bin is wider than 1/128 of its magnitude.
 // The same for any num_threads.
 //   values: [num_values], fewer than 2^32; max_bins: 1 to 2^20.
-// Errors: kInvalidArgument where a value is not finite; kFailed when memory runs out.
+// Errors: kInvalidArgument where a value is not finite; kOutOfMemory.
 Status build_histogram(const float* values, uint64_t num_values, uint32_t max_bins,
                        uint32_t num_threads, MagnitudeHistogram* histogram);
 
@@ -39,7 +39,7 @@ constexpr size_t kNumLowerKeys = size_t{1} << 16;
 
 // Adds the values to counts[magnitude's upper 15 bits], of kNumUpperKeys; or, where upper_key is
 // not negative, those that have these upper bits to counts[lower 16 bits], of kNumLowerKeys.
-// Errors: kFailed when memory runs out.
+// Errors: kOutOfMemory.
 Status count_magnitudes(const float* values, uint64_t num_values, int32_t upper_key,
                         uint32_t num_threads, uint64_t* counts);
 

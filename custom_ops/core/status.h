@@ -11,7 +11,8 @@ enum class StatusCode {
   kOk,
   kInvalidArgument,  // the caller's mistake
   kDamaged,          // the bytes are not what was written
-  kFailed,           // construction did not succeed, memory ran out
+  kFailed,           // construction did not succeed
+  kOutOfMemory,
 };
 
 // A code and, unless it is kOk, one line of text. Copied by value, never allocates.

@@ -11,9 +11,10 @@ namespace {
 // Peeling three hashes succeeds above 1.2218 cells a key (Molloy 2005) and, for some thousand keys,
 // nearly always at the xor filter's 1.23 n + 32 (Graf and Lemire 2020). Growth by attempts covers
 // keys that the hash spreads unevenly.
-constexpr double kCellsPerKey = 1.23;
-constexpr double kExtraCells = 32;
-constexpr double kGrowthPerAttempt = 0.002;
+// In thousandths and whole numbers, so that every compiler comes to the same size.
+constexpr uint64_t kMilliCellsPerKey = 1230;
+constexpr uint64_t kExtraMilliCells = 32'000;
+constexpr uint64_t kMilliGrowthPerAttempt = 2;
 
 void fill_cells(const TableKey* keys, size_t num_keys, uint32_t segment, XorScratch* scratch) {
   scratch->cells.assign(3 * size_t{segment}, XorScratch::Cell{0, 0});
@@ -82,9 +83,10 @@ void pack_cells(const std::vector<uint16_t>& cells, int bits, uint8_t* packed) {
 }  // namespace
 
 uint32_t xor_segment(size_t num_keys, uint32_t attempt) {
-  const double cells =
-      (kCellsPerKey + kGrowthPerAttempt * attempt) * static_cast<double>(num_keys) + kExtraCells;
-  const double segment = std::max(cells / 3 + 1, static_cast<double>(kBunchSlots));
+  const uint64_t milli_cells =
+      (kMilliCellsPerKey + kMilliGrowthPerAttempt * attempt) * uint64_t{num_keys} +
+      kExtraMilliCells;
+  const uint64_t segment = std::max<uint64_t>(milli_cells / 3000 + 1, kBunchSlots);
   return segment > kMaxXorSegment ? 0 : static_cast<uint32_t>(segment);
 }
 

@@ -84,9 +84,7 @@ def test_numpy_murmur3_is_mmh3() -> None:
     rng = np.random.default_rng(3)
     keys = np.concatenate([[0, 1, 2**31, 2**32 - 1], rng.integers(0, 2**32, 2000)])
     for seed in (0, 1, 2**31, 2**32 - 1, *rng.integers(0, 2**32, 5).tolist()):
-        expected = [
-            mmh3.hash(int(key).to_bytes(4, "little"), seed, signed=False) for key in keys
-        ]
+        expected = [mmh3.hash(int(key).to_bytes(4, "little"), seed, signed=False) for key in keys]
         assert reference.murmur3_32(keys, seed).tolist() == expected
 
 

@@ -10,11 +10,12 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.blobs import SCHEMES, STORED_BLOBS, BlobFields, random_blob, reseal
+from tests.blobs import SCHEMES, STORED_BLOBS, BlobFields, random_blob, random_tables, reseal
 from wl_onnx.codecs import bloomier
 from wl_onnx.errors import BlobError
 from wl_onnx.kernels import reference
@@ -46,7 +47,6 @@ def several_blocks(layout: int, hash_: int) -> bytes:
     """A blob of four blocks, one of them without a table."""
     rng = np.random.default_rng(layout)
     units = [9, 0, 8, 31]
-    sizes = [u * 5 if layout == 1 else -(-3 * u * 5 // 8) for u in units]
     return BlobFields(
         num_weights=7 * 1024 - 300,
         layout=layout,
@@ -56,7 +56,7 @@ def several_blocks(layout: int, hash_: int) -> bytes:
         seed=11,
         num_keys=100,
         blocks=[(2, units[0], 3), (1, units[1], 0), (3, units[2], 255), (1, units[3], 1)],
-        tables=rng.bytes(sum(sizes)),
+        tables=random_tables(rng, layout, 5, units),
     ).to_bytes()
 
 
@@ -95,12 +95,14 @@ def _memory_limit() -> Iterator[None]:
 
 
 def outcome(read: Callable[[], object]) -> object:
+    """What `read` gives, or BlobError where it raises that with one line of text."""
     try:
         return read()
     except BlobError as error:
-        assert str(error).startswith("cannot ")
-        assert "\n" not in str(error)
-        return BlobError
+        message = str(error)
+    assert message.startswith("cannot ")
+    assert "\n" not in message
+    return BlobError
 
 
 def check_like_reference(blob: bytes) -> bool:
@@ -138,7 +140,7 @@ def with_field(blob: bytes, offset: int, code: str, value: int) -> bytes:
 
 def test_every_prefix_is_refused(blob: bytes) -> None:
     for size in range(len(blob)):
-        with pytest.raises(BlobError, match="^cannot decode blob: |^cannot read blob: "):
+        with pytest.raises(BlobError, match=r"^cannot (decode|read) blob: "):
             bloomier.decode(blob[:size])
 
 
@@ -189,6 +191,80 @@ def test_block_fields_that_lie(blob: bytes, field: str) -> None:
         for lie in boundary_values(code, value):
             accepted += check_like_reference(with_field(blob, offset, code, lie))
         assert accepted == (255 if field == "attempt" else 0)
+
+
+def consistent_blob(**change: Any) -> bytes:
+    """A blob of one block whose lengths all fit, and whose fields may still break a rule."""
+    fields: dict[str, Any] = {
+        "num_weights": 1000,
+        "layout": 1,
+        "hash": 1,
+        "bits": 9,
+        "codebook": np.ones(4, np.float16),
+        "seed": 5,
+        "num_keys": 10,
+        "blocks": [(1, 20, 0)],
+    }
+    fields.update(change)
+    bits = fields["bits"]
+    sizes = [
+        units * bits if fields["layout"] == 1 else -(-3 * units * bits // 8)
+        for _, units, _ in fields["blocks"]
+    ]
+    tables = np.random.default_rng(6).bytes(sum(sizes))
+    return BlobFields(**fields, tables=tables).to_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codebook": np.ones(4096, np.float16), "bits": 12},
+        {"codebook": np.ones(4096, np.float32), "bits": 16, "layout": 2},
+        {"codebook": np.ones(2, np.float32), "bits": 1},
+        {"num_keys": 1000},
+        {"blocks": [(1, 8, 0)]},
+        {"blocks": [(1, 65535, 255)]},
+        {"blocks": [(1, 8, 0)], "layout": 2},
+        {"blocks": [(1, 4096, 255)], "layout": 2},
+        {"blocks": [(1, 0, 255)]},
+        {"num_weights": 1025, "blocks": [(1, 0, 0), (1, 8, 0)]},
+    ],
+    ids=str,
+)
+def test_the_last_that_is_allowed(change: dict[str, Any]) -> None:
+    assert check_like_reference(consistent_blob(**change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layout": 3}, "layout must be 1 or 2, got 3 at byte 16"),
+        ({"hash": 0}, "hash must be 1 or 2, got 0 at byte 17"),
+        ({"bits": 0, "codebook": np.ones(1, np.float16)}, "bits must be .*, got 0 at byte 18"),
+        ({"bits": 17}, "bits must be from 1 to 16, got 17 at byte 18"),
+        ({"codebook": np.ones(0, np.float16)}, "clusters must be from 1 to 4096, got 0 at byte 20"),
+        ({"codebook": np.ones(4097, np.float16), "bits": 13}, "clusters must be .*, got 4097"),
+        ({"codebook": np.ones(5, np.float16), "bits": 2}, r"at most 2\^bits, got 5 at byte 20"),
+        ({"num_keys": 1001}, "keys must be no more than weights, got 1001 at byte 28"),
+        ({"num_weights": 0}, "number of weights must be from 1 .*, got 0 at byte 8"),
+        ({"num_weights": 2**32}, "number of weights must be from 1 .*, got 4294967296 at byte 8"),
+        ({"blocks": []}, "blocks must be from 1 to the number of groups, got 0 at byte 32"),
+        ({"blocks": [(1, 9, 0), (1, 9, 0)]}, "blocks must be from 1 .*, got 2 at byte 32"),
+        ({"blocks": [(0, 9, 0)]}, "groups must lie in the tensor, got 0 at byte 44"),
+        ({"blocks": [(2, 9, 0)]}, "groups must lie in the tensor, got 2 at byte 44"),
+        ({"num_weights": 1025}, "must cover all groups of the tensor, got 1 at byte 51"),
+        ({"blocks": [(1, 1, 0)]}, "table must be of a possible size, got 1 at byte 48"),
+        ({"blocks": [(1, 7, 0)]}, "table must be of a possible size, got 7 at byte 48"),
+        ({"blocks": [(1, 7, 0)], "layout": 2}, "must be of a possible size, got 7 at byte 48"),
+        ({"blocks": [(1, 4097, 0)], "layout": 2}, "of a possible size, got 4097 at byte 48"),
+    ],
+    ids=str,
+)
+def test_a_rule_that_is_broken_alone(change: dict[str, Any], message: str) -> None:
+    blob = consistent_blob(**change)
+    assert not check_like_reference(blob)
+    with pytest.raises(BlobError, match=message):
+        bloomier.inspect(blob)
 
 
 def test_groups_whose_sum_wraps_are_refused() -> None:

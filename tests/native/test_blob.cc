@@ -1,5 +1,5 @@
-// Damaged and lying blobs: refused, or decoded within their bytes. Each buffer is exactly as long as
-// the blob, so that the sanitizer sees any read beside it.
+// Damaged and lying blobs: refused, or decoded within their bytes. Each buffer is exactly as long
+// as the blob, so that the sanitizer sees any read beside it.
 #include <algorithm>
 #include <vector>
 
@@ -52,7 +52,7 @@ void check_prefixes(const std::vector<uint8_t>& blob) {
 void check_changes(const std::vector<uint8_t>& blob) {
   size_t num_accepted = 0;
   for (size_t at = 0; at + 16 < blob.size(); ++at) {
-    for (uint32_t change = 1; change < 256; change += at < 64 ? 1 : 37) {
+    for (uint32_t change = 1; change < 256; change += at < 64 ? 1 : 101) {
       std::vector<uint8_t> changed(blob);
       changed[at] = static_cast<uint8_t>(changed[at] ^ change);
       CHECK(!read(changed));
@@ -64,7 +64,7 @@ void check_changes(const std::vector<uint8_t>& blob) {
 }
 
 void check_random_payloads(const std::vector<uint8_t>& blob) {
-  for (uint32_t seed = 0; seed < 3000; ++seed) {
+  for (uint32_t seed = 0; seed < 1000; ++seed) {
     std::vector<uint8_t> changed(blob);
     for (uint32_t i = 0; i < 1 + seed % 4; ++i) {
       const uint32_t at = 8 + murmur3_32(2 * i, seed) % static_cast<uint32_t>(blob.size() - 24);
@@ -81,14 +81,13 @@ void check_random_payloads(const std::vector<uint8_t>& blob) {
 int main() {
   for (const wl::Layout layout : wl::kLayouts) {
     for (const wl::Hash hash : wl::kHashes) {
-      for (const int bits : {3, 16}) {
-        const std::vector<uint8_t> blob =
-            wl::encode(wl::make_encoding(layout, hash, 60, 5, bits, 1000));
-        CHECK(wl::read(blob));
-        wl::check_prefixes(blob);
-        wl::check_changes(blob);
-        wl::check_random_payloads(blob);
-      }
+      const int bits = hash == wl::Hash::kTabulation ? 3 : 16;
+      const std::vector<uint8_t> blob =
+          wl::encode(wl::make_encoding(layout, hash, 60, 5, bits, 1000));
+      CHECK(wl::read(blob));
+      wl::check_prefixes(blob);
+      wl::check_changes(blob);
+      wl::check_random_payloads(blob);
     }
   }
   return 0;

@@ -40,7 +40,8 @@ void check_golden_digests() {
        "d21705edd289591c27252e7162fed7b9"},
   };
   for (const auto& golden : goldens) {
-    const std::vector<uint8_t> blob = encode(make_encoding(golden.layout, golden.hash, 9000, 13, 9));
+    const std::vector<uint8_t> blob =
+        encode(make_encoding(golden.layout, golden.hash, 9000, 13, 9));
     CHECK(hex(blob.data() + blob.size() - 16) == golden.checksum);
     const std::vector<uint8_t> weights = decode(blob, ElementType::kFloat32);
     uint8_t digest[16];
@@ -129,7 +130,7 @@ void check_wrong_specs() {
   wrong.spec.num_weights = uint64_t{1} << 32;
   check_refused(wrong, "from 1 to 2^32 - 1, got 4294967296");
   wrong.spec.num_weights = good.indices.back();
-  check_refused(wrong, "got 3690 at place 99");
+  check_refused(wrong, "got 3668 at place 99");
   wrong = good;
   wrong.spec.bits = 3;
   check_refused(wrong, "bits must be from 4 (for 13 centroids) to 16, got 3");

@@ -1,12 +1,11 @@
 // Element conversions, against definitions in double precision.
-#include "core/element.h"
-
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <vector>
 
 #include "check.h"
+#include "core/element.h"
 
 namespace wl {
 namespace {

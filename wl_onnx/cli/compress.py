@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,7 @@ def compress(
     """Compress the weights of a model, and write the smaller model."""
     set_up_logging(quiet=quiet)
     if report is not None:
-        _check_report(report, output, force=force)
+        _check_report(report, (model, output, Path(f"{output}.data")), force=force)
     with progress_bar(quiet=quiet) as progress:
         result = wl_onnx.compress(model, output, recipe=recipe, progress=progress, force=force)
     if report is not None:
@@ -53,11 +54,16 @@ def plan(
         print_report(result.report, title=f"{model}, not written")
 
 
-def _check_report(report: Path, output: Path, *, force: bool) -> None:
-    if report.resolve() == output.resolve():
-        raise InputError(f"cannot write {report}: report and output must differ, got one path")
-    if report.is_dir() or not report.parent.is_dir():
-        raise InputError(f"cannot write {report}: it must be a file in a folder that exists")
+def _check_report(report: Path, others: Iterable[Path], *, force: bool) -> None:
+    for other in others:
+        if report.resolve() == other.resolve():
+            raise InputError(
+                f"cannot write {report}: the report must have a path of its own, got {other}"
+            )
+    if report.is_dir():
+        raise InputError(f"cannot write {report}: the report must be a file, got a directory")
+    if not report.parent.is_dir():
+        raise InputError(f"cannot write {report}: its folder must exist, got {report.parent}")
     if report.exists() and not force:
         raise InputError(
             f"cannot write {report}: the report must not exist, got a file there; "

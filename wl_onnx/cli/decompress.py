@@ -16,4 +16,4 @@ def decompress(
     set_up_logging(quiet=quiet)
     wl_onnx.decompress(model, output, force=force)
     if not quiet:
-        ERRORS.print(f"wrote {output}", markup=False)
+        ERRORS.print(f"wrote {output}")

@@ -18,4 +18,4 @@ def inspect(model: ModelPath, json: Json = False) -> None:
         return
     print_report(report, title=str(model))
     for name, value in report["metadata"].items():
-        OUTPUT.print(f"{name}: {value}", markup=False, soft_wrap=True)
+        OUTPUT.print(f"{name}: {value}", soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,7 +23,7 @@ _MISUSED = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 # typer does not export the base of its errors about arguments.
-_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="wl-onnx",
@@ -62,11 +62,11 @@ def main() -> None:
     that do not parse, and 130 after Ctrl-C.
     """
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="wl-onnx", standalone_mode=False)
     except WlOnnxError as error:
         _fail(str(error))
     except _UsageError as error:
-        _fail(str(getattr(error, "message", error)), _MISUSED)
+        _fail(error.format_message(), _MISUSED)
     except (KeyboardInterrupt, typer.Abort):
         status = _INTERRUPTED
     except MemoryError:

@@ -30,7 +30,7 @@ def print_report(report: dict[str, Any], *, title: str) -> None:
     for reason in dict.fromkeys(tensor["reason"] for tensor in left):
         names = [tensor["name"] for tensor in left if tensor["reason"] == reason]
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        OUTPUT.print(f"left as it is: {shown}" + (f" ({reason})" if reason else ""), markup=False)
+        OUTPUT.print(f"left as it is: {shown}" + (f" ({reason})" if reason else ""))
     _print_totals(report)
 
 

@@ -292,7 +292,8 @@ def _integers(values: npt.ArrayLike, dtype: type[np.unsignedinteger[Any]], name:
 
 
 def _centroids(codebook: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    array = np.ascontiguousarray(codebook, np.float32)
+    with np.errstate(over="ignore"):  # the core refuses what is infinite then
+        array = np.ascontiguousarray(codebook, np.float32)
     if array.ndim != 1:
         raise InputError(
             f"cannot encode weights: codebook must be floats [c], got shape {list(array.shape)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wl_onnx.codecs import bloomier, bounds
-from wl_onnx.errors import BlobError
+from wl_onnx.errors import BlobError, ModelError
 from wl_onnx.evaluation.tensor_report import TensorReport, filter_fields, summarize_weights
 from wl_onnx.graph import (
     Decoder,
@@ -81,6 +81,11 @@ def _describe(decoder: Decoder) -> TensorReport:
     except BlobError as error:
         reason = str(error).removeprefix("cannot read blob: ")
         raise BlobError(f"cannot inspect {decoder.key}: {reason}") from error
+    if info.num_weights != decoder.num_weights:
+        raise ModelError(
+            f"cannot inspect {decoder.key}: its blob must hold {decoder.num_weights} weights, "
+            f"got {info.num_weights}"
+        )
     codes = bloomier.decode_codes(decoder.blob, threads=0)
     counts = np.bincount(codes, minlength=info.num_clusters + 1)[1:].astype(np.float64)
     false_positives = (info.num_weights - info.num_keys) * 2.0**-info.bits

@@ -232,10 +232,11 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 def _rename_both(temporary_data: Path, data: Path, temporary: Path, target: Path) -> None:
     existed = data.exists()
-    temporary_data.replace(data)
     try:
+        temporary_data.replace(data)
         temporary.replace(target)
     except BaseException:
-        if not existed:
-            data.unlink()
+        # An interrupt may come after either of the two was done.
+        if temporary.exists() and not existed:
+            data.unlink(missing_ok=True)
         raise

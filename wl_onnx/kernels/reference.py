@@ -110,7 +110,11 @@ def parse(blob: bytes) -> Filter:
         most = MAX_XOR_SEGMENT if layout == XOR else 2**16 - 1
         _check(units == 0 or 8 <= units <= most, "units", units)
         size = units * bits if layout == RIBBON else _ceil_div(3 * units * bits, 8)
-        blocks.append(Block(first_group, count, units, attempt, reader.take(size, "table")))
+        table = reader.take(size, "table")
+        used = 3 * units * bits % 8
+        padding = table[-1] >> used if layout == XOR and used else 0
+        _check(padding == 0, "bits behind the last cell", padding)
+        blocks.append(Block(first_group, count, units, attempt, table))
         first_group += count
     _check(reader.left() == 0, "bytes behind the last table", reader.left())
     return Filter(

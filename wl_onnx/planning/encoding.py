@@ -63,11 +63,18 @@ def encode_weight(
     """
     if "auto" not in (recipe.sparsity, recipe.bits):
         return _encode_as_given(name, values, recipe, threshold, threads)
+    if threshold is not None:
+        zeros = np.count_nonzero(prune(values, threshold) == 0) / values.size
+        recipe = dataclasses.replace(recipe, sparsity=min(zeros, float(np.nextafter(1, 0))))
     wanted = recipe.error_share
     budget = wanted
     for _ in range(_MAX_CHOICES):
         choice = choose(values, dataclasses.replace(recipe, error_share=budget), threads=threads)
-        chosen = dataclasses.replace(recipe, sparsity=choice.sparsity, bits=choice.bits)
+        # Few bits are chosen where few values differ, which need no more centroids than this.
+        clusters = min(recipe.clusters, 2**choice.bits)
+        chosen = dataclasses.replace(
+            recipe, sparsity=choice.sparsity, bits=choice.bits, clusters=clusters
+        )
         encoded = _encode_as_given(name, values, chosen, threshold, threads)
         error_share = encoded.fields["error_share"]
         encoded.fields["meets_share"] = error_share <= wanted

@@ -48,7 +48,9 @@ def test_stored_keys_come_back(layout: str, hash_: str) -> None:
 @pytest.mark.parametrize("codebook_type", ["float16", "float32"])
 @pytest.mark.parametrize(("layout", "hash_"), SCHEMES)
 def test_inspect_gives_what_was_encoded(layout: str, hash_: str, codebook_type: str) -> None:
-    blob = small_blob(layout=layout, hash=hash_, codebook_type=codebook_type, bits=11, seed=2**32 - 1)
+    blob = small_blob(
+        layout=layout, hash=hash_, codebook_type=codebook_type, bits=11, seed=2**32 - 1
+    )
     info = bloomier.inspect(blob)
     assert (info.layout, info.hash, info.codebook_type) == (layout, hash_, codebook_type)
     assert (info.bits, info.seed, info.num_blocks) == (11, 2**32 - 1, 1)
