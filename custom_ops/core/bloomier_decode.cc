@@ -12,6 +12,10 @@ namespace {
 
 static_assert(kSlots == kGroupSize, "the kernels' group is the format's");
 
+// Tensors from this size on are written past the caches, which would not hold them anyway.
+constexpr uint64_t kStreamedBytes = 8 << 20;
+constexpr size_t kMaxElementBytes = 8;
+
 template <typename Element>
 void scatter(const Hits& hits, const uint16_t* lane_of, const void* elements, uint32_t count,
              void* output) {
@@ -114,7 +118,10 @@ void decode_groups(const BloomierView& view, const void* elements, size_t elemen
       view.blocks.begin(), view.blocks.end(), first,
       [](uint64_t group, const BloomierBlock& b) { return group < b.first_group + b.num_groups; });
   BlockReader reader(view);
+  const Kernel& kernel = current_kernel();
   const uint16_t* lane_of = slot_order(view.hash).lane_of;
+  const bool streams = view.num_weights * element_bytes >= kStreamedBytes;
+  alignas(64) uint8_t buffer[kGroupSize * kMaxElementBytes];
   uint8_t* out = static_cast<uint8_t*>(output);
   for (uint64_t group = first; group < last; ++block) {
     reader.open(*block);
@@ -122,20 +129,23 @@ void decode_groups(const BloomierView& view, const void* elements, size_t elemen
     for (; group < end; ++group) {
       const uint32_t count = static_cast<uint32_t>(
           std::min<uint64_t>(kGroupSize, view.num_weights - group * kGroupSize));
+      const uint32_t num_bytes = count * static_cast<uint32_t>(element_bytes);
       const Hits& hits = reader.query(static_cast<uint32_t>(group));
-      std::memset(out, 0, count * element_bytes);
+      uint8_t* target = streams ? buffer : out;
+      std::memset(target, 0, num_bytes);
       switch (element_bytes) {
         case 2:
-          scatter<uint16_t>(hits, lane_of, elements, count, out);
+          scatter<uint16_t>(hits, lane_of, elements, count, target);
           break;
         case 4:
-          scatter<uint32_t>(hits, lane_of, elements, count, out);
+          scatter<uint32_t>(hits, lane_of, elements, count, target);
           break;
         default:
-          scatter<uint64_t>(hits, lane_of, elements, count, out);
+          scatter<uint64_t>(hits, lane_of, elements, count, target);
           break;
       }
-      out += count * element_bytes;
+      if (streams) kernel.stream(buffer, num_bytes, out);
+      out += num_bytes;
     }
   }
 }

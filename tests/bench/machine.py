@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wl_onnx.kernels.native import core, resolve_threads
+from wl_onnx.version import __version__
 
 __all__ = ["describe_machine"]
 
-_LIBRARIES = ("wl-onnx", "numpy", "onnx", "onnxruntime", "mmh3", "pyfusefilter")
+_LIBRARIES = ("numpy", "onnx", "onnxruntime", "mmh3", "pyfusefilter")
 
 
 def describe_machine() -> dict[str, Any]:
@@ -29,7 +30,10 @@ def describe_machine() -> dict[str, Any]:
         "compiler": _compiler(),
         "cpu_target": core().current_target(),
         "cpu_targets": core().available_targets(),
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {
+            "wl-onnx": __version__,
+            **{name: _version(name) for name in _LIBRARIES},
+        },
         "commit": _commit(),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }

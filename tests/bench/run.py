@@ -38,7 +38,9 @@ def main() -> None:
     console.print(json.dumps(machine, indent=2), highlight=False)
     if options.quick:
         console.print("quick: smaller than what the targets are for")
-    console.print("A ratio is that of two medians of interleaved repetitions in one run.")
+    console.print(
+        "Figures are ratios of medians of interleaved repetitions, best of: of the fastest."
+    )
     parts: dict[str, list[Figure]] = {}
     for name in options.only or _PARTS:
         parts[name] = _PARTS[name](options.quick)

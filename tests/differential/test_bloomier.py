@@ -207,3 +207,24 @@ def test_every_half_is_a_centroid_that_comes_back(target: str) -> None:
         weights = np.empty(part.size, np.float16)
         bloomier.decode_into(blob, weights, onnx_type=10)
         np.testing.assert_array_equal(weights.view("u2"), part.view("u2"))
+
+
+@pytest.mark.parametrize("offset_bytes", [0, 4, 28])
+def test_tensors_written_past_the_caches(target: str, offset_bytes: int) -> None:
+    # From 8 MiB on; at any address, with a last group that is not whole.
+    num_weights = (8 << 20) // 4 + 1001
+    indices, values = random_keys(np.random.default_rng(7), num_weights, 0.02, 16)
+    blob = bloomier.encode(
+        indices, values, num_weights=num_weights, codebook=np.arange(16) - 7.5, bits=9
+    )
+    memory = np.full(4 * num_weights + 64, 0xAB, np.uint8)
+    start = -memory.ctypes.data % 64 + offset_bytes
+    decoded = memory[start : start + 4 * num_weights].view(np.float32)
+    bloomier.decode(blob, threads=2, out=decoded)
+    rows = np.concatenate([np.arange(20_000), np.arange(num_weights - 20_000, num_weights)])
+    q = reference.query(blob, rows)
+    codebook = np.append(np.arange(16) - 7.5, 0).astype(np.float32)
+    np.testing.assert_array_equal(decoded[rows], codebook[np.where(q < 16, q, 16)])
+    np.testing.assert_array_equal(decoded[indices], codebook[values])
+    assert (memory[:start] == 0xAB).all()
+    assert (memory[start + 4 * num_weights :] == 0xAB).all()

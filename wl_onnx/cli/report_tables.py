@@ -36,7 +36,7 @@ def print_report(report: dict[str, Any], *, title: str) -> None:
 
 def _row(tensor: dict[str, Any]) -> tuple[str, ...]:
     flag = "" if tensor["meets_share"] is not False else " !"
-    error = tensor["error_share"]
+    epsilon, error = tensor["epsilon"], tensor["error_share"]
     return (
         tensor["name"],
         "x".join(map(str, tensor["shape"])),
@@ -46,7 +46,7 @@ def _row(tensor: dict[str, Any]) -> tuple[str, ...]:
         f"{tensor['original_bits'] / tensor['size_bits']:.1f}x",
         format_bytes(tensor["information_bound_bits"] / 8),
         format_bytes(tensor["lossless_bound_bits"] / 8),
-        f"{tensor['epsilon']:.4f}",
+        "-" if epsilon is None else f"{epsilon:.4f}",
         "-" if error is None else f"{error:.4f}{flag}",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +67,17 @@ def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
     source_bytes = metadata.get("source_bytes", "")
     return {
         "file": {
-            "original_bytes": int(source_bytes) if source_bytes.isdigit() else None,
+            "original_bytes": int(source_bytes) if _is_size(source_bytes) else None,
             "compressed_bytes": measure_file(loaded),
         },
         "weights": summarize_weights(tensors, other_bytes),
         "tensors": [tensor.as_dict() for tensor in tensors],
         "metadata": metadata,
     }
+
+
+def _is_size(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20
 
 
 def _describe(decoder: Decoder) -> TensorReport:
@@ -96,6 +101,7 @@ def _describe(decoder: Decoder) -> TensorReport:
     wrong_energy = bounds.expected_false_positive_energy(
         info.num_weights, info.num_keys, info.codebook, info.bits
     )
+    epsilon = bounds.epsilon(wrong_energy, weight_energy)
     return TensorReport(
         name=decoder.key,
         op_types=(),
@@ -103,6 +109,6 @@ def _describe(decoder: Decoder) -> TensorReport:
         shape=decoder.shape,
         num_weights=decoder.num_weights,
         original_bits=8 * decoder.size_bytes,
-        epsilon=bounds.epsilon(wrong_energy, weight_energy),
+        epsilon=epsilon if math.isfinite(epsilon) else None,  # JSON knows no infinity
         **filter_fields(info, stored),
     )

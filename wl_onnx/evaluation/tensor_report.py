@@ -30,7 +30,8 @@ class TensorReport:
         information_bound_bits: num_nonzero * bits, what a filter cannot go below.
         lossless_bound_bits: the entropy of the places and values of the stored weights.
         false_positive_rate: probability that a zero decodes to a centroid, clusters / 2**bits.
-        epsilon: energy of the false positives over the energy of the weights.
+        epsilon: energy of the false positives over the energy of the weights; None where nothing
+            is stored that could have energy.
         sparsity: share of weights that are not stored.
         bits: bits of a cell.
         clusters: number of centroids.

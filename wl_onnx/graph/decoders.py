@@ -98,12 +98,17 @@ def find_decoders(model: CompressibleModel) -> list[Decoder]:
     found = [(b, n) for b in bodies for n in b.graph.node if n.domain == DOMAIN]
     if not found:
         return []
-    for opset in model.proto.opset_import:
-        if opset.domain == DOMAIN and opset.version > OPSET_VERSION:
-            raise model_error(
-                f"cannot read {model.name}: the version of {DOMAIN} must be at most "
-                f"{OPSET_VERSION}, got {opset.version}; install a newer wl-onnx"
-            )
+    versions = [opset.version for opset in model.proto.opset_import if opset.domain == DOMAIN]
+    if not versions:
+        raise model_error(
+            f"cannot read {model.name}: a model with nodes of {DOMAIN} must import it, got none; "
+            "the file is damaged or cut short"
+        )
+    if max(versions) > OPSET_VERSION:
+        raise model_error(
+            f"cannot read {model.name}: the version of {DOMAIN} must be at most "
+            f"{OPSET_VERSION}, got {max(versions)}; install a newer wl-onnx"
+        )
     places: dict[tuple[Body, str], Place] = {}
     if any(node.input for _, node in found):
         places = {(place.body, place.name): place for place in find_places(bodies)}

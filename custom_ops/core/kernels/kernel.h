@@ -59,6 +59,8 @@ struct Kernel {
   void (*unpack_cells)(const uint8_t* packed, uint32_t count, int bits, uint16_t* cells);
   void (*query_ribbon)(const RibbonQuery& query, Hits* hits);
   void (*query_xor)(const XorQuery& query, Hits* hits);
+  // Copies past the caches, for output that is too large to stay in them.
+  void (*stream)(const uint8_t* input, uint32_t num_bytes, uint8_t* output);
 };
 
 extern const Kernel kKernelBaseline;

@@ -51,7 +51,8 @@ void query_ribbon(const RibbonQuery& query, Hits* hits) {
 }  // namespace
 }  // namespace avx2
 
-const Kernel kKernelAvx2 = {"avx2", avx2::hash_range, avx2::unpack_cells, avx2::query_ribbon,
-                            avx2::query_xor};
+const Kernel kKernelAvx2 = {
+    "avx2",          avx2::hash_range, avx2::unpack_cells, avx2::query_ribbon,
+    avx2::query_xor, avx2::stream};
 
 }  // namespace wl

@@ -33,7 +33,8 @@ void query_ribbon(const RibbonQuery& query, Hits* hits) {
 }  // namespace
 }  // namespace avx512
 
-const Kernel kKernelAvx512 = {"avx512", avx512::hash_range, avx512::unpack_cells,
-                              avx512::query_ribbon, avx512::query_xor};
+const Kernel kKernelAvx512 = {
+    "avx512",          avx512::hash_range, avx512::unpack_cells, avx512::query_ribbon,
+    avx512::query_xor, avx512::stream};
 
 }  // namespace wl

@@ -97,10 +97,15 @@ void query_xor(const XorQuery& query, Hits* hits) {
   hits->count = count;
 }
 
+void stream(const uint8_t* input, uint32_t num_bytes, uint8_t* output) {
+  __builtin_memcpy(output, input, num_bytes);
+}
+
 }  // namespace
 }  // namespace baseline
 
-const Kernel kKernelBaseline = {"baseline", baseline::hash_range, baseline::unpack_cells,
-                                baseline::query_ribbon, baseline::query_xor};
+const Kernel kKernelBaseline = {
+    "baseline",          baseline::hash_range, baseline::unpack_cells, baseline::query_ribbon,
+    baseline::query_xor, baseline::stream};
 
 }  // namespace wl

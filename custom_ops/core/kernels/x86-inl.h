@@ -112,3 +112,19 @@ void query_xor(const XorQuery& query, Hits* hits) {
   }
   hits->count = count;
 }
+
+void stream(const uint8_t* input, uint32_t num_bytes, uint8_t* output) {
+  constexpr uint32_t kVectorBytes = 32;
+  uint32_t at = 0;
+  const uint32_t misaligned =
+      static_cast<uint32_t>(reinterpret_cast<uintptr_t>(output)) % kVectorBytes;
+  if (misaligned != 0) {
+    at = kVectorBytes - misaligned < num_bytes ? kVectorBytes - misaligned : num_bytes;
+    __builtin_memcpy(output, input, at);
+  }
+  for (; at + kVectorBytes <= num_bytes; at += kVectorBytes) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(output + at), load256(input + at));
+  }
+  __builtin_memcpy(output + at, input + at, num_bytes - at);
+  _mm_sfence();
+}

@@ -1,0 +1,116 @@
+"""What `inspect` reads off a compressed model, beside the report of its compression."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import wl_onnx
+from wl_onnx import Recipe, compress
+from wl_onnx.codecs import bloomier
+from wl_onnx.errors import BlobError, ModelError
+from wl_onnx.evaluation import inspect
+
+RECIPE = Recipe(sparsity=0.3, clusters=16, bits=8)
+# What a file does not say: who uses a weight, the original, and which weights are false positives.
+UNKNOWN = {"op_types", "error_share", "meets_share", "epsilon", "lossless_bound_bits"}
+
+
+@pytest.fixture(scope="module")
+def model(make_mlp: Callable[..., onnx.ModelProto]) -> onnx.ModelProto:
+    rng = np.random.default_rng(4)
+    return make_mlp(
+        rng.normal(size=(200, 300)).astype(np.float32), rng.normal(size=(300, 3)).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize("blobs", ["attribute", "initializer"])
+@pytest.mark.parametrize("layout", ["ribbon", "xor"])
+def test_agrees_with_the_report(
+    model: onnx.ModelProto, tmp_path: Path, blobs: str, layout: str
+) -> None:
+    path = tmp_path / "small.onnx"
+    recipe = dataclasses.replace(RECIPE, blobs=blobs, layout=layout)
+    report = compress(model, path, recipe=recipe).report
+    found = inspect(path)
+    assert list(found) == ["file", "weights", "tensors", "metadata"]
+    assert found["weights"] == report["weights"]
+    assert found["file"]["original_bytes"] == report["file"]["original_bytes"]
+    assert found["metadata"]["seed"] == "0"
+    by_name = {tensor["name"]: tensor for tensor in found["tensors"]}
+    for tensor in report["tensors"]:
+        other = by_name.pop(tensor["name"])
+        if tensor["codec"] == "none":
+            assert other | {"reason": None} == tensor | {"reason": None}
+            continue
+        for key in tensor.keys() - UNKNOWN:
+            assert other[key] == tensor[key], key
+        assert other["error_share"] is None
+        # Estimates: the expected number of false positives stands for the real one.
+        assert other["lossless_bound_bits"] == pytest.approx(
+            tensor["lossless_bound_bits"], rel=0.02
+        )
+        assert other["epsilon"] == pytest.approx(tensor["epsilon"], rel=0.25)
+    assert by_name == {}
+
+
+def test_epsilon_without_false_positives_is_zero(model: onnx.ModelProto) -> None:
+    result = compress(model, recipe=Recipe(sparsity=0.0, clusters=16, bits=4))
+    assert inspect(result.model)["tensors"][0]["epsilon"] == 0
+    assert result.report["tensors"][0]["epsilon"] == 0
+
+
+def test_a_plain_model_has_nothing_decoded(model: onnx.ModelProto) -> None:
+    found = inspect(model)
+    assert found["metadata"] == {}
+    assert found["file"] == {"original_bytes": None, "compressed_bytes": model.ByteSize()}
+    assert found["weights"]["ratio"] == 1
+    assert {tensor["codec"] for tensor in found["tensors"]} == {"none"}
+    total = sum(numpy_helper.to_array(t).nbytes for t in model.graph.initializer)
+    assert found["weights"]["original_bytes"] == total
+
+
+def changed(model: onnx.ModelProto, **attributes: object) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    node = next(node for node in copy.graph.node if node.domain == "com.wl_onnx")
+    for attribute in node.attribute:
+        if attribute.name == "shape" and "shape" in attributes:
+            attribute.ints[:] = attributes["shape"]
+        if attribute.name == "blob" and "blob" in attributes:
+            attribute.t.raw_data = attributes["blob"]
+            attribute.t.dims[:] = [len(attributes["blob"])]
+    return copy
+
+
+def test_damage_is_named(model: onnx.ModelProto) -> None:
+    small = compress(model, recipe=RECIPE).model
+    with pytest.raises(BlobError, match=r"^cannot inspect w0: .*byte"):
+        inspect(changed(small, blob=b"WLOX" + bytes(60)))
+    with pytest.raises(ModelError, match=r"^cannot inspect w0: .* 59700 weights, got 60000$"):
+        inspect(changed(small, shape=[199, 300]))
+
+
+def test_a_blob_without_keys_but_with_centroids(model: onnx.ModelProto) -> None:
+    small = compress(model, recipe=RECIPE).model
+    blob = bloomier.encode([], [], num_weights=60000, codebook=[1.0, 2.0], bits=4)
+    tensor = inspect(changed(small, blob=blob))["tensors"][0]
+    assert tensor["num_nonzero"] == 0
+    assert tensor["epsilon"] is None  # infinite
+    assert tensor["sparsity"] == 1
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "-5", "", "9" * 5000, "many"])
+def test_other_source_bytes_are_no_number(model: onnx.ModelProto, text: str) -> None:
+    small = compress(model, recipe=RECIPE).model
+    for entry in small.metadata_props:
+        if entry.key == "com.wl_onnx.source_bytes":
+            entry.value = text
+    assert inspect(small)["file"]["original_bytes"] is None
+    assert wl_onnx.decompress(small).metadata_props == model.metadata_props
