@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 
 from wl_onnx.errors import InputError
-from wl_onnx.evaluation.tensor_report import TensorReport, summarize_weights
+from wl_onnx.evaluation.tensor_report import TensorReport, format_errors, summarize_weights
 from wl_onnx.graph import (
     CompressibleModel,
     Replacement,
@@ -117,6 +117,7 @@ def compress(
             "source_sha256": hash_source(loaded),
             "source_bytes": str(file_bytes),
             "seed": str(recipe.seed),
+            "errors": format_errors(reports),
         }
         replace_weights(loaded, replacements, blobs=recipe.blobs, metadata=metadata)
         if measure_file(loaded) >= file_bytes and not recipe.allow_growth:

@@ -108,6 +108,7 @@ def test_the_four_commands_in_processes_of_their_own(
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "wl_onnx", *map(str, arguments)],
+            cwd=tmp_path,
             env=child_environment,
             capture_output=True,
             text=True,

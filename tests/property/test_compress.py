@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -36,7 +37,7 @@ def arrays(draw: st.DrawFn) -> list[np.ndarray]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     sizes = draw(st.lists(st.integers(1, 60), min_size=2, max_size=4))
     weights = []
-    for rows, columns in zip(sizes, sizes[1:], strict=False):
+    for rows, columns in itertools.pairwise(sizes):
         values = rng.standard_normal((rows, columns)) * 10.0 ** draw(st.integers(-6, 4))
         values[rng.random((rows, columns)) < draw(st.sampled_from([0, 0.5, 0.97, 1]))] = 0
         if draw(st.booleans()):

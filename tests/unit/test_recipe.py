@@ -103,6 +103,7 @@ def test_of_several_rules_the_last_wins_field_by_field() -> None:
     assert recipe.for_tensor("fc2.weight") is None
     assert recipe.for_tensor("fc22") is not None
     assert recipe.for_tensor("conv") == recipe
+    assert recipe.for_tensor("FC1") == recipe
 
 
 def test_rules_that_contradict_each_other_are_refused() -> None:

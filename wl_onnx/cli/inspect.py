@@ -18,4 +18,5 @@ def inspect(model: ModelPath, json: Json = False) -> None:
         return
     print_report(report, title=str(model))
     for name, value in report["metadata"].items():
-        OUTPUT.print(f"{name}: {value}", soft_wrap=True)
+        if name != "errors":  # they stand in the table
+            OUTPUT.print(f"{name}: {value}", soft_wrap=True)

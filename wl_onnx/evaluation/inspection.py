@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wl_onnx.codecs import bloomier, bounds
+from wl_onnx.codecs import bloomier
 from wl_onnx.errors import BlobError, ModelError
-from wl_onnx.evaluation.tensor_report import TensorReport, filter_fields, summarize_weights
+from wl_onnx.evaluation.tensor_report import (
+    TensorReport,
+    filter_fields,
+    parse_errors,
+    summarize_weights,
+)
 from wl_onnx.graph import (
     Decoder,
     find_decoders,
@@ -30,9 +34,10 @@ __all__ = ["inspect"]
 def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
     """The contents of a compressed model, in the form of a compression's report.
 
-    Which of the decoded weights are false positives is not in the file. Their number is taken to
-    be the expected one, so that `lossless_bound_bits` and `epsilon` are estimates here, and
-    `error_share` is None. `op_types` is empty for decoded weights.
+    Which of the decoded weights are false positives is not in the file: `lossless_bound_bits`
+    takes their number to be the expected one. `epsilon` and `error_share` are those that were
+    measured when the model was compressed, None where the file does not have them. `op_types` is
+    empty for decoded weights.
 
     Args:
         model: path of an ONNX file, or a ModelProto. One that is not compressed has no decoded
@@ -48,7 +53,8 @@ def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
     loaded = load_model(model)
     decoders = find_decoders(loaded)
     metadata = read_metadata(loaded)
-    tensors = [_describe(decoder) for decoder in decoders]
+    errors = parse_errors(metadata.get("errors", ""))
+    tensors = [_describe(decoder, errors.get(decoder.key)) for decoder in decoders]
     tensors += [
         TensorReport(
             name=site.key,
@@ -80,7 +86,7 @@ def _is_size(text: str) -> bool:
     return text.isdecimal() and len(text) < 20
 
 
-def _describe(decoder: Decoder) -> TensorReport:
+def _describe(decoder: Decoder, errors: tuple[float, float] | None) -> TensorReport:
     try:
         info = bloomier.inspect(decoder.blob)
     except BlobError as error:
@@ -96,12 +102,6 @@ def _describe(decoder: Decoder) -> TensorReport:
     false_positives = (info.num_weights - info.num_keys) * 2.0**-info.bits
     stored = np.maximum(counts - false_positives, 0)
     stored *= info.num_keys / max(1.0, float(stored.sum()))
-    squares = info.codebook.astype(np.float64) ** 2
-    weight_energy = float((stored * squares).sum())
-    wrong_energy = bounds.expected_false_positive_energy(
-        info.num_weights, info.num_keys, info.codebook, info.bits
-    )
-    epsilon = bounds.epsilon(wrong_energy, weight_energy)
     return TensorReport(
         name=decoder.key,
         op_types=(),
@@ -109,6 +109,7 @@ def _describe(decoder: Decoder) -> TensorReport:
         shape=decoder.shape,
         num_weights=decoder.num_weights,
         original_bits=8 * decoder.size_bytes,
-        epsilon=epsilon if math.isfinite(epsilon) else None,  # JSON knows no infinity
+        epsilon=errors[0] if errors else None,
+        error_share=errors[1] if errors else None,
         **filter_fields(info, stored),
     )

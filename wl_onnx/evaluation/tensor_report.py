@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,13 @@ from wl_onnx.codecs import bloomier, bounds
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["TensorReport", "summarize_weights"]
+__all__ = [
+    "TensorReport",
+    "filter_fields",
+    "format_errors",
+    "parse_errors",
+    "summarize_weights",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +101,36 @@ def filter_fields(info: bloomier.BlobInfo, stored_counts: npt.ArrayLike) -> dict
         "clusters": info.num_clusters,
         "layout": info.layout,
         "hash": info.hash,
+    }
+
+
+def format_errors(tensors: Iterable[TensorReport]) -> str:
+    """The measured errors of the encoded tensors as JSON: `{name: [epsilon, error_share]}`.
+
+    They go into the model, for neither can be told from the decoded weights alone.
+    """
+    errors = {
+        tensor.name: [float(f"{tensor.epsilon:.6g}"), float(f"{tensor.error_share:.6g}")]
+        for tensor in tensors
+        if tensor.epsilon is not None and tensor.error_share is not None
+    }
+    return json.dumps(errors, separators=(",", ":"))
+
+
+def parse_errors(text: str) -> dict[str, tuple[float, float]]:
+    """What `format_errors` wrote; anything else is passed over."""
+    try:
+        errors = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(errors, dict):
+        return {}
+    return {
+        name: (float(pair[0]), float(pair[1]))
+        for name, pair in errors.items()
+        if isinstance(pair, list)
+        and len(pair) == 2
+        and all(type(number) in (int, float) and math.isfinite(number) for number in pair)
     }
 
 

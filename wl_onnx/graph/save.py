@@ -62,7 +62,7 @@ def check_output(
     """
     path = Path(output)
     if source is not None:
-        mine = [path, data_path(path)]
+        mine = [path, _data_path(path)]
         theirs = [*([source.path] if source.path else []), *sorted(source.external_paths)]
         for one in mine:
             if any(_is_same(one, other) for other in theirs):
@@ -80,7 +80,7 @@ def check_output(
     return path
 
 
-def data_path(path: Path) -> Path:
+def _data_path(path: Path) -> Path:
     """Where the external data of a model at a path goes: the name with `.data` behind it."""
     return path.with_name(f"{path.name}.data")
 
@@ -88,7 +88,7 @@ def data_path(path: Path) -> Path:
 def save_model(
     model: CompressibleModel, path: str | os.PathLike[str], *, force: bool = False
 ) -> None:
-    """Writes a model; both files appear whole or not at all, and the same model gives same bytes.
+    """Writes a model: whole or not at all, and the same model gives the same bytes.
 
     What was inline stays inline. External and deferred tensors go to `<path>.data`, one after
     another, so that no more than one deferred tensor is held. Where inline tensors pass
@@ -106,7 +106,7 @@ def save_model(
     target = check_output(path, source=model, force=force)
     _defer_excess(model)
     tensors = [t for t in find_tensors(find_bodies(model.proto)) if is_external(t)]
-    data_target = data_path(target)
+    data_target = _data_path(target)
     if tensors and not force:
         _require_absent(data_target)
     try:

@@ -140,7 +140,13 @@ def count_magnitudes(
 def prune_values(
     values: npt.NDArray[np.float32], threshold: float, num_ties: int
 ) -> npt.NDArray[np.float32]:
-    """A copy with 0 for magnitudes below the threshold and for the first num_ties at it."""
+    """A copy with 0 for small magnitudes.
+
+    Args:
+        values: float32, any shape.
+        threshold: magnitudes below it become 0.
+        num_ties: of the magnitudes at it, the first so many in row-major order do as well.
+    """
     pruned = np.empty(values.shape, np.float32)
     core().prune_values(_flat(values), threshold, num_ties, pruned.reshape(-1))
     return pruned

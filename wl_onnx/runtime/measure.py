@@ -234,7 +234,10 @@ def measure_peak(candidate: Candidate, feed: Feed, *, threads: int = 0) -> int |
         np.savez(arrays, *feed.values())
         done = subprocess.run(  # noqa: S603  our own code in our own interpreter
             [sys.executable, "-c", _CHILD, json.dumps(request), str(arrays)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(p or str(Path.cwd()) for p in sys.path),
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -249,7 +252,13 @@ def measure_peak(candidate: Candidate, feed: Feed, *, threads: int = 0) -> int |
     return None if peak_bytes is None else int(peak_bytes)
 
 
-_CHILD = "from wl_onnx.runtime import measure; measure._report_peak()"
+# With -c the working folder comes first, where sources without their compiled module may lie.
+_CHILD = """
+import sys
+sys.path = [path for path in sys.path if path]
+from wl_onnx.runtime import measure
+measure._report_peak()
+"""
 
 
 def _report_peak() -> None:

@@ -51,12 +51,13 @@ def test_agrees_with_the_report(
             continue
         for key in tensor.keys() - UNKNOWN:
             assert other[key] == tensor[key], key
-        assert other["error_share"] is None
-        # Estimates: the expected number of false positives stands for the real one.
+        # Written into the file, with six digits.
+        assert other["error_share"] == pytest.approx(tensor["error_share"], rel=1e-5)
+        assert other["epsilon"] == pytest.approx(tensor["epsilon"], rel=1e-5)
+        # An estimate: the expected number of false positives stands for the real one.
         assert other["lossless_bound_bits"] == pytest.approx(
             tensor["lossless_bound_bits"], rel=0.02
         )
-        assert other["epsilon"] == pytest.approx(tensor["epsilon"], rel=0.25)
     assert by_name == {}
 
 
@@ -102,8 +103,20 @@ def test_a_blob_without_keys_but_with_centroids(model: onnx.ModelProto) -> None:
     blob = bloomier.encode([], [], num_weights=60000, codebook=[1.0, 2.0], bits=4)
     tensor = inspect(changed(small, blob=blob))["tensors"][0]
     assert tensor["num_nonzero"] == 0
-    assert tensor["epsilon"] is None  # infinite
     assert tensor["sparsity"] == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"w0": 3}', '{"w0": [1]}', '{"w0": [NaN, 1]}', '{"w0": ["1", true]}']
+)
+def test_other_errors_are_none(model: onnx.ModelProto, text: str) -> None:
+    small = compress(model, recipe=RECIPE).model
+    for entry in small.metadata_props:
+        if entry.key == "com.wl_onnx.errors":
+            entry.value = text
+    tensor = inspect(small)["tensors"][0]
+    assert tensor["epsilon"] is None
+    assert tensor["error_share"] is None
 
 
 @pytest.mark.parametrize("text", ["\u00b2", "-5", "", "9" * 5000, "many"])
