@@ -12,47 +12,11 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 import wl_onnx
+from tests.compressions import GIVEN, arrays_of, blobs_of, tensors_of
 from wl_onnx import Recipe, compress, decompress
-
-GIVEN = Recipe(sparsity=0.9, clusters=16, bits=8)
-
-
-@pytest.fixture(scope="module")
-def weights() -> list[np.ndarray]:
-    rng = np.random.default_rng(11)
-    return [
-        rng.laplace(size=(80, 120)).astype(np.float32),
-        rng.normal(size=(120, 60)).astype(np.float32),
-    ]
-
-
-@pytest.fixture(scope="module")
-def model(make_mlp: Callable[..., onnx.ModelProto], weights: list[np.ndarray]) -> onnx.ModelProto:
-    proto = make_mlp(*weights)
-    helper.set_model_props(proto, {"author": "someone"})
-    proto.doc_string = "a model"
-    proto.opset_import.add(domain="com.microsoft", version=1)
-    return proto
-
-
-def arrays_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-
-
-def tensors_of(result: wl_onnx.Result) -> dict[str, dict[str, Any]]:
-    return {tensor["name"]: tensor for tensor in result.report["tensors"]}
-
-
-def blobs_of(model: onnx.ModelProto) -> dict[str, bytes]:
-    return {
-        node.output[0]: attribute.t.raw_data
-        for node in model.graph.node
-        for attribute in node.attribute
-        if node.domain == "com.wl_onnx" and attribute.name == "blob"
-    }
 
 
 @pytest.mark.parametrize("threads", [1, 2])
