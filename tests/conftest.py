@@ -17,8 +17,8 @@ from onnx import helper, numpy_helper
 ROOT = Path(__file__).parents[1]
 SHARED_MODELS = ROOT.parent / "shared" / "models"
 
-# Behind what is installed, where `python -m pytest` has put it in front: the sources have no compiled
-# module unless it was built in place.
+# Behind what is installed, even where `python -m pytest` put it in front: the sources have no
+# compiled module unless it was built in place.
 sys.path[:] = [path for path in sys.path if Path(path).resolve() != ROOT]
 sys.path.append(str(ROOT))
 

@@ -217,7 +217,7 @@ def test_tensors_written_past_the_caches(target: str, offset_bytes: int) -> None
     blob = bloomier.encode(
         indices, values, num_weights=num_weights, codebook=np.arange(16) - 7.5, bits=9
     )
-    memory = np.full(4 * num_weights + 64, 0xAB, np.uint8)
+    memory = np.full(4 * num_weights + 128, 0xAB, np.uint8)
     start = -memory.ctypes.data % 64 + offset_bytes
     decoded = memory[start : start + 4 * num_weights].view(np.float32)
     bloomier.decode(blob, threads=2, out=decoded)

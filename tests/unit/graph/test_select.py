@@ -212,6 +212,8 @@ def schema_inputs(domain: str, operator: str) -> list[tuple[str, str]]:
     schemas = [
         s for s in ort_state.get_all_operator_schema() if (s.domain, s.name) == (domain, operator)
     ]
+    if not schemas:
+        pytest.skip(f"this onnxruntime does not have {domain} {operator}")
     newest = max(schemas, key=lambda s: s.since_version)
     return [(p.name, p.typeStr) for p in newest.inputs]
 
