@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "bindings/bind_decode.h"
 #include "bindings/bind_status.h"
 #include "core/bloomier_blob.h"
 #include "core/bloomier_decode.h"
 #include "core/bloomier_encode.h"
-#include "core/element.h"
 #include "core/kernels/targets.h"
 #include "core/parallel.h"
 
@@ -22,9 +22,6 @@ using namespace nb::literals;
 
 namespace wl {
 namespace {
-
-template <typename T>
-using Array = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // Groups that a thread decodes at a time: 64 Ki weights.
 constexpr uint64_t kGroupsPerTask = 64;
@@ -78,40 +75,19 @@ void decode_elements(const BloomierView& view, const std::vector<uint8_t>& eleme
   });
 }
 
-void check_output(const BloomierView& view, size_t element_bytes, size_t output_bytes) {
-  if (output_bytes / element_bytes != view.num_weights || output_bytes % element_bytes != 0) {
-    throw InvalidArgumentError("the output must have " + std::to_string(view.num_weights) +
-                               " elements of " + std::to_string(element_bytes) + " bytes, got " +
-                               std::to_string(output_bytes) + " bytes");
-  }
-}
-
 // `output`: the bytes of the tensor, element type `onnx_type`.
 void decode(Array<const uint8_t> blob, int onnx_type, uint32_t threads, Array<uint8_t> output) {
-  const size_t element_bytes = element_size(onnx_type);
-  if (element_bytes == 0) {
-    throw InvalidArgumentError("the element type must be 1, 10, 11 or 16, got " +
-                               std::to_string(onnx_type));
-  }
+  const size_t element_bytes = checked_element_size(onnx_type);
   const BloomierView view = parse(blob);
-  check_output(view, element_bytes, output.size());
-  std::vector<uint8_t> elements;
-  if (!convert_elements(view.codebook, static_cast<ElementType>(onnx_type), &elements)) {
-    throw std::bad_alloc();
-  }
-  decode_elements(view, elements, element_bytes, threads, output.data());
+  check_output(view.num_weights, element_bytes, output.size());
+  decode_elements(view, to_elements(view.codebook, onnx_type), element_bytes, threads, output.data());
 }
 
 // `output`: 0 for a zero weight, j + 1 for centroid j.
 void decode_codes(Array<const uint8_t> blob, uint32_t threads, Array<uint16_t> output) {
   const BloomierView view = parse(blob);
-  check_output(view, sizeof(uint16_t), output.size() * sizeof(uint16_t));
-  std::vector<uint8_t> elements;
-  for (uint32_t code = 1; code <= view.num_clusters; ++code) {
-    elements.push_back(static_cast<uint8_t>(code & 0xffU));
-    elements.push_back(static_cast<uint8_t>(code >> 8));
-  }
-  decode_elements(view, elements, sizeof(uint16_t), threads,
+  check_output(view.num_weights, sizeof(uint16_t), output.size() * sizeof(uint16_t));
+  decode_elements(view, code_elements(1, view.num_clusters), sizeof(uint16_t), threads,
                   reinterpret_cast<uint8_t*>(output.data()));
 }
 

@@ -8,6 +8,7 @@ namespace nb = nanobind;
 namespace wl {
 void bind_bloomier(nb::module_& module);
 void bind_kmeans1d(nb::module_& module);
+void bind_palette(nb::module_& module);
 }  // namespace wl
 
 NB_MODULE(_core, module) {
@@ -16,4 +17,5 @@ NB_MODULE(_core, module) {
   nb::exception<wl::FailedError>(module, "FailedError", PyExc_RuntimeError);
   wl::bind_bloomier(module);
   wl::bind_kmeans1d(module);
+  wl::bind_palette(module);
 }

@@ -1,11 +1,9 @@
 #include "core/bloomier_blob.h"
 
-#include <cmath>
 #include <new>
 
 #include "core/byte_reader.h"
 #include "core/container.h"
-#include "core/element.h"
 
 namespace wl {
 namespace {
@@ -74,19 +72,8 @@ class Parser {
   }
 
   Status parse_codebook() {
-    const bool half = view_.codebook_type == CodebookType::kFloat16;
-    const uint64_t num_bytes = uint64_t{view_.num_clusters} * (half ? 2 : 4);
-    if (num_bytes > reader_.remaining()) return cut_short("the codebook must be complete");
-    view_.codebook.resize(view_.num_clusters);
-    for (float& centroid : view_.codebook) {
-      const size_t at = reader_.offset();
-      centroid = half ? float_from_half(reader_.read<uint16_t>()) : reader_.read<float>();
-      if (!std::isfinite(centroid)) {
-        return make_status(StatusCode::kDamaged, "centroids must be finite, got %g at byte %zu",
-                           static_cast<double>(centroid), kContainerHeaderBytes + at);
-      }
-    }
-    return Status{};
+    return read_codebook(&reader_, view_.codebook_type, view_.num_clusters, kContainerHeaderBytes,
+                         &view_.codebook);
   }
 
   Status parse_block_headers() {
@@ -154,15 +141,9 @@ uint64_t table_bytes(Layout layout, uint32_t units, int bits) {
   return (3 * uint64_t{units} * planes + 7) / 8;
 }
 
-int value_bits(uint32_t num_clusters) {
-  int bits = 0;
-  while ((uint64_t{1} << bits) < num_clusters) ++bits;
-  return bits;
-}
-
 Status parse_bloomier(const uint8_t* blob, size_t size, BloomierView* view) {
   Container container;
-  const Status status = parse_container(blob, size, &container);
+  const Status status = parse_container(blob, size, Codec::kBloomier, &container);
   if (!status.ok()) return status;
   try {
     return Parser(container, view).parse();

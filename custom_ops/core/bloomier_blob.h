@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/codebook.h"
 #include "core/status.h"
 
 namespace wl {
@@ -13,13 +14,9 @@ namespace wl {
 enum class Layout : uint8_t { kRibbon = 1, kXor = 2 };
 enum class Hash : uint8_t { kTabulation = 1, kMurmur3 = 2 };
 
-// How centroids are stored, in ONNX's numbers for element types.
-enum class CodebookType : uint8_t { kFloat32 = 1, kFloat16 = 10 };
-
 // A weight's index is 1024 * group + lane; a block is a run of whole groups.
 constexpr uint32_t kGroupSize = 1024;
 constexpr int kMaxBits = 16;
-constexpr uint32_t kMaxClusters = 4096;
 
 // Bytes that a ribbon's band of 64 coefficients addresses. A segment of an xor table has at least
 // as many cells: one for each slot of a bunch.
@@ -60,9 +57,6 @@ Status parse_bloomier(const uint8_t* blob, size_t size, BloomierView* view);
 
 // Bytes of one block's table.
 uint64_t table_bytes(Layout layout, uint32_t units, int bits);
-
-// Bits that a centroid's index needs: ceil(log2(num_clusters)).
-int value_bits(uint32_t num_clusters);
 
 }  // namespace wl
 

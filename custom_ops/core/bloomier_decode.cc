@@ -12,8 +12,6 @@ namespace {
 
 static_assert(kSlots == kGroupSize, "the kernels' group is the format's");
 
-// Tensors from this size on are written past the caches, which would not hold them anyway.
-constexpr uint64_t kStreamedBytes = 8 << 20;
 constexpr size_t kMaxElementBytes = 8;
 
 template <typename Element>

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstring>
 #include <new>
 
 #include "core/bloomier_hash.h"
 #include "core/container.h"
-#include "core/element.h"
 #include "core/kernels/targets.h"
 #include "core/murmur3.h"
 #include "core/parallel.h"
@@ -44,16 +42,8 @@ Status check_spec(const BloomierSpec& spec) {
         StatusCode::kInvalidArgument, "bits must be from %d (for %u centroids) to %d, got %d",
         std::max(1, value_bits(spec.num_clusters)), spec.num_clusters, kMaxBits, spec.bits);
   }
-  for (uint32_t j = 0; j < spec.num_clusters; ++j) {
-    const float stored = spec.codebook_type == CodebookType::kFloat16
-                             ? float_from_half(half_from_float(spec.codebook[j]))
-                             : spec.codebook[j];
-    if (!std::isfinite(stored)) {
-      return make_status(StatusCode::kInvalidArgument,
-                         "centroid %u must be finite as it is stored, got %g", j,
-                         static_cast<double>(spec.codebook[j]));
-    }
-  }
+  const Status status = check_centroids(spec.codebook, spec.num_clusters, spec.codebook_type);
+  if (!status.ok()) return status;
   for (uint64_t i = 0; i < spec.num_keys; ++i) {
     if (spec.indices[i] >= spec.num_weights || (i > 0 && spec.indices[i] <= spec.indices[i - 1])) {
       return make_status(StatusCode::kInvalidArgument,
@@ -203,13 +193,7 @@ void write_blob(const BloomierSpec& spec, const std::vector<BlockPlan>& blocks,
   append(spec.seed, bytes);
   append(static_cast<uint32_t>(spec.num_keys), bytes);
   append(static_cast<uint32_t>(blocks.size()), bytes);
-  for (uint32_t j = 0; j < spec.num_clusters; ++j) {
-    if (spec.codebook_type == CodebookType::kFloat16) {
-      append(half_from_float(spec.codebook[j]), bytes);
-    } else {
-      append(spec.codebook[j], bytes);
-    }
-  }
+  append_codebook(spec.codebook, spec.num_clusters, spec.codebook_type, bytes);
   for (const BlockPlan& block : blocks) {
     append(static_cast<uint32_t>(block.num_groups), bytes);
     append(static_cast<uint16_t>(block.units), bytes);

@@ -7,7 +7,7 @@
 
 namespace wl {
 
-Status parse_container(const uint8_t* blob, size_t size, Container* container) {
+Status parse_container(const uint8_t* blob, size_t size, Codec codec, Container* container) {
   constexpr size_t kFrame = kContainerHeaderBytes + kContainerChecksumBytes;
   if (size < kFrame) {
     return make_status(StatusCode::kDamaged,
@@ -34,9 +34,10 @@ Status parse_container(const uint8_t* blob, size_t size, Container* container) {
                        "the blob was changed or cut short",
                        size, size - kContainerChecksumBytes);
   }
-  if (blob[5] != static_cast<uint8_t>(Codec::kBloomier)) {
-    return make_status(StatusCode::kDamaged,
-                       "the blob's codec must be 1 (Bloomier), got %d at byte 5", blob[5]);
+  if (blob[5] != static_cast<uint8_t>(codec)) {
+    return make_status(StatusCode::kDamaged, "the blob's codec must be %d (%s), got %d at byte 5",
+                       static_cast<int>(codec), codec == Codec::kBloomier ? "Bloomier" : "palette",
+                       blob[5]);
   }
   ByteReader reader(blob, kContainerHeaderBytes);
   reader.skip(6);
@@ -52,7 +53,7 @@ Status parse_container(const uint8_t* blob, size_t size, Container* container) {
                        static_cast<unsigned long long>(container->num_weights));
   }
   container->version = version;
-  container->codec = Codec::kBloomier;
+  container->codec = codec;
   container->payload = blob + kContainerHeaderBytes;
   container->payload_size = size - kFrame;
   return Status{};

@@ -16,7 +16,7 @@ constexpr size_t kContainerChecksumBytes = 16;
 constexpr uint8_t kFormatVersion = 1;
 constexpr uint64_t kMaxWeights = 0xffffffffULL;
 
-enum class Codec : uint8_t { kBloomier = 1 };
+enum class Codec : uint8_t { kBloomier = 1, kPalette = 2 };
 
 // Views into the blob; valid as long as the blob is.
 struct Container {
@@ -27,9 +27,10 @@ struct Container {
   size_t payload_size = 0;
 };
 
-// Checks magic, version, checksum, codec and counts of blob[0:size] and fills `container`.
+// Checks magic, version, checksum, codec (it must be `codec`) and counts of blob[0:size] and fills
+// `container`.
 // Errors: kDamaged with the offset of the field in the text. Reads nothing outside the blob.
-Status parse_container(const uint8_t* blob, size_t size, Container* container);
+Status parse_container(const uint8_t* blob, size_t size, Codec codec, Container* container);
 
 // Writes the header of a new blob. The checksum, murmur3_128 of all bytes before it, comes last and
 // is the caller's to append.

@@ -11,14 +11,25 @@ for deep neural network compression", ICML 2018. The bytes are written down in F
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wl_onnx.codecs.container import CHECKSUM_BYTES, MAX_WEIGHTS, seal
-from wl_onnx.errors import BlobError, EncodeError, InputError
+from wl_onnx.codecs.arguments import (
+    CODEBOOK_TYPES,
+    Blob,
+    call_core,
+    replace_codebook,
+    to_bytes,
+    to_centroids,
+    to_choice,
+    to_integers,
+    to_name,
+    to_output,
+)
+from wl_onnx.codecs.container import MAX_WEIGHTS, seal
+from wl_onnx.errors import InputError
 from wl_onnx.kernels.native import core, resolve_threads
 
 __all__ = [
@@ -33,13 +44,8 @@ __all__ = [
 
 _LAYOUTS = {"ribbon": 1, "xor": 2}
 _HASHES = {"tabulation": 1, "murmur3": 2}
-_CODEBOOK_TYPES = {"float32": 1, "float16": 10}
 
 _HEADER_BYTES = 16 + 20
-
-Blob = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
-
-_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,20 +128,21 @@ def encode(
         )
     if not 1 <= bits <= 16:
         raise InputError(f"cannot encode weights: bits must be from 1 to 16, got {bits}")
-    body = _call(
+    body = call_core(
         "encode weights",
         lambda: core().bloomier_encode(
-            _integers(indices, np.uint32, "indices"),
-            _integers(values, np.uint16, "values"),
+            to_integers(indices, np.uint32, "indices"),
+            to_integers(values, np.uint16, "values"),
             num_weights,
-            _centroids(codebook),
+            to_centroids(codebook),
             bits,
-            _choice(layout, _LAYOUTS, "layout"),
-            _choice(hash, _HASHES, "hash"),
-            _choice(codebook_type, _CODEBOOK_TYPES, "codebook_type"),
+            to_choice(layout, _LAYOUTS, "layout"),
+            to_choice(hash, _HASHES, "hash"),
+            to_choice(codebook_type, CODEBOOK_TYPES, "codebook_type"),
             seed,
             resolve_threads(threads),
         ),
+        advice="; try hash=murmur3",
     )
     return seal(body)
 
@@ -180,12 +187,10 @@ def decode_into(blob: Blob, out: npt.NDArray[Any], *, onnx_type: int, threads: i
         BlobError: the blob is damaged.
         InputError: `out` or `onnx_type` does not fit.
     """
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise InputError("cannot decode blob: out must be contiguous and writable, got another")
-    flat = out.reshape(-1).view(np.uint8)
-    _call(
+    flat = to_output(out)
+    call_core(
         "decode blob",
-        lambda: core().bloomier_decode(_bytes(blob), onnx_type, resolve_threads(threads), flat),
+        lambda: core().bloomier_decode(to_bytes(blob), onnx_type, resolve_threads(threads), flat),
     )
 
 
@@ -199,9 +204,9 @@ def decode_codes(blob: Blob, *, threads: int = 1) -> npt.NDArray[np.uint16]:
         BlobError: the blob is damaged.
     """
     codes = np.empty(inspect(blob).num_weights, np.uint16)
-    _call(
+    call_core(
         "decode blob",
-        lambda: core().bloomier_decode_codes(_bytes(blob), resolve_threads(threads), codes),
+        lambda: core().bloomier_decode_codes(to_bytes(blob), resolve_threads(threads), codes),
     )
     return codes
 
@@ -212,17 +217,17 @@ def inspect(blob: Blob) -> BlobInfo:
     Raises:
         BlobError: the blob is damaged; the message has the offset.
     """
-    data = _bytes(blob)
-    fields = _call("read blob", lambda: core().bloomier_describe(data))
+    data = to_bytes(blob)
+    fields = call_core("read blob", lambda: core().bloomier_describe(data))
     return BlobInfo(
-        layout=_name(fields["layout"], _LAYOUTS),
-        hash=_name(fields["hash"], _HASHES),
+        layout=to_name(fields["layout"], _LAYOUTS),
+        hash=to_name(fields["hash"], _HASHES),
         bits=fields["bits"],
         num_weights=fields["num_weights"],
         num_keys=fields["num_keys"],
         num_clusters=fields["num_clusters"],
         codebook=np.asarray(fields["codebook"], np.float32),
-        codebook_type=_name(fields["codebook_type"], _CODEBOOK_TYPES),
+        codebook_type=to_name(fields["codebook_type"], CODEBOOK_TYPES),
         num_blocks=fields["num_blocks"],
         seed=fields["seed"],
         size_bytes=data.size,
@@ -241,73 +246,10 @@ def with_codebook(blob: Blob, codebook: npt.ArrayLike) -> bytes:
         InputError: the number of centroids differs, or one is not finite.
     """
     info = inspect(blob)
-    centroids = _centroids(codebook)
-    if centroids.size != info.num_clusters:
-        raise InputError(
-            f"cannot change codebook: it must have {info.num_clusters} centroids, "
-            f"got {centroids.size}"
-        )
-    with np.errstate(over="ignore"):
-        stored = centroids.astype("<f2" if info.codebook_type == "float16" else "<f4")
-    if not np.isfinite(stored).all():
-        raise InputError(
-            f"cannot change codebook: centroids must be finite as {info.codebook_type}, "
-            f"got {centroids[~np.isfinite(stored)][0]}"
-        )
-    body = bytearray(_bytes(blob)[:-CHECKSUM_BYTES].tobytes())
-    body[_HEADER_BYTES : _HEADER_BYTES + stored.nbytes] = stored.tobytes()
-    return seal(bytes(body))
-
-
-def _call(action: str, work: Callable[[], _Result]) -> _Result:
-    module = core()
-    try:
-        return work()
-    except module.InvalidArgumentError as error:
-        raise InputError(f"cannot {action}: {error}") from error
-    except module.DamagedError as error:
-        raise BlobError(f"cannot {action}: {error}") from error
-    except module.FailedError as error:
-        raise EncodeError(f"cannot {action}: {error}; try hash=murmur3") from error
-
-
-def _bytes(blob: Blob) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(blob, np.uint8) if not isinstance(blob, np.ndarray) else blob
-
-
-def _integers(values: npt.ArrayLike, dtype: type[np.unsignedinteger[Any]], name: str) -> Any:
-    array = np.asarray(values)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "ui"):
-        raise InputError(
-            f"cannot encode weights: {name} must be integers [n], "
-            f"got {array.dtype} {list(array.shape)}"
-        )
-    limit = np.iinfo(dtype).max
-    if array.size and (int(array.min()) < 0 or int(array.max()) > limit):
-        raise InputError(
-            f"cannot encode weights: {name} must be from 0 to {limit}, "
-            f"got {int(array.min())} to {int(array.max())}"
-        )
-    return np.ascontiguousarray(array, dtype)
-
-
-def _centroids(codebook: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # the core refuses what is infinite then
-        array = np.ascontiguousarray(codebook, np.float32)
-    if array.ndim != 1:
-        raise InputError(
-            f"cannot encode weights: codebook must be floats [c], got shape {list(array.shape)}"
-        )
-    return array
-
-
-def _choice(value: str, choices: dict[str, int], name: str) -> int:
-    if value not in choices:
-        raise InputError(
-            f"cannot encode weights: {name} must be {' or '.join(choices)}, got {value!r}"
-        )
-    return choices[value]
-
-
-def _name(number: int, choices: dict[str, int]) -> str:
-    return next(name for name, code in choices.items() if code == number)
+    return replace_codebook(
+        blob,
+        codebook,
+        offset=_HEADER_BYTES,
+        num_clusters=info.num_clusters,
+        codebook_type=info.codebook_type,
+    )

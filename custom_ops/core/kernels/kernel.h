@@ -49,6 +49,27 @@ struct Hits {
   uint16_t codes[kSlots];      // by slot: the centroid; of accepted slots only
 };
 
+constexpr uint32_t kMaxRansLanes = 64;
+// A lane whose state is below this takes a word where one is left.
+constexpr uint32_t kRansLow = 1U << 16;
+
+// Lanes of rANS that share the words of a chunk; see FORMAT.md and palette_blob.h for the tables.
+struct RansStream {
+  const uint32_t* packed;  // [context][slot], or null: the two below hold the same
+  const uint16_t* symbols;
+  const uint32_t* intervals;
+  uint32_t num_symbols;
+  int probability_bits;
+  int symbol_bits;
+  uint32_t num_lanes;    // a power of two
+  const uint8_t* words;  // the next one
+  const uint8_t* words_end;
+  uint32_t states[kMaxRansLanes];
+};
+
+// Tensors of this size and more are written past the caches, which would not hold them anyway.
+constexpr uint64_t kStreamedBytes = 8 << 20;
+
 struct Kernel {
   const char* name;
   // words[i] = murmur3_32(first + i, seed) or, with an order, murmur3_32(first + order[i], seed).
@@ -59,6 +80,10 @@ struct Kernel {
   void (*unpack_cells)(const uint8_t* packed, uint32_t count, int bits, uint16_t* cells);
   void (*query_ribbon)(const RibbonQuery& query, Hits* hits);
   void (*query_xor)(const XorQuery& query, Hits* hits);
+  // The next `count` symbols, the first one from lane 0; a call that another one follows takes a
+  // multiple of the lanes. `contexts` [count], or null where all are 0.
+  void (*decode_rans)(const uint8_t* contexts, uint32_t count, RansStream* stream,
+                      uint16_t* symbols);
   // Copies past the caches, for output that is too large to stay in them.
   void (*stream)(const uint8_t* input, uint32_t num_bytes, uint8_t* output);
 };

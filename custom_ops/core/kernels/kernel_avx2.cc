@@ -7,6 +7,7 @@ namespace avx2 {
 namespace {
 
 #include "core/kernels/x86-inl.h"
+#include "core/kernels/rans-inl.h"
 
 // Parities by a table of nibbles.
 struct Planes {
@@ -53,6 +54,6 @@ void query_ribbon(const RibbonQuery& query, Hits* hits) {
 
 const Kernel kKernelAvx2 = {
     "avx2",          avx2::hash_range, avx2::unpack_cells, avx2::query_ribbon,
-    avx2::query_xor, avx2::stream};
+    avx2::query_xor, avx2::decode_rans_plain, avx2::stream};
 
 }  // namespace wl

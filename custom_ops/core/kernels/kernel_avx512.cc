@@ -7,6 +7,7 @@ namespace avx512 {
 namespace {
 
 #include "core/kernels/x86-inl.h"
+#include "core/kernels/rans-inl.h"
 
 // Parities by AVX-512's count of bits. Vectors of 256 bits: a bunch is no wider.
 struct Planes {
@@ -35,6 +36,6 @@ void query_ribbon(const RibbonQuery& query, Hits* hits) {
 
 const Kernel kKernelAvx512 = {
     "avx512",          avx512::hash_range, avx512::unpack_cells, avx512::query_ribbon,
-    avx512::query_xor, avx512::stream};
+    avx512::query_xor, avx512::decode_rans_plain, avx512::stream};
 
 }  // namespace wl

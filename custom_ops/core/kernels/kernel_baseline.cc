@@ -14,6 +14,7 @@ inline uint32_t append_slots(uint32_t bunch, uint32_t accepted, uint32_t count, 
 }
 
 #include "core/kernels/generic-inl.h"
+#include "core/kernels/rans-inl.h"
 
 // Four slots as a vector of the compiler's own: SSE2, NEON or whatever the CPU surely has.
 typedef uint32_t Quad __attribute__((vector_size(16)));
@@ -106,6 +107,6 @@ void stream(const uint8_t* input, uint32_t num_bytes, uint8_t* output) {
 
 const Kernel kKernelBaseline = {
     "baseline",          baseline::hash_range, baseline::unpack_cells, baseline::query_ribbon,
-    baseline::query_xor, baseline::stream};
+    baseline::query_xor, baseline::decode_rans_plain, baseline::stream};
 
 }  // namespace wl

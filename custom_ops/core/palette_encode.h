@@ -1,0 +1,29 @@
+// Writes palette blobs.
+#ifndef WL_CORE_PALETTE_ENCODE_H_
+#define WL_CORE_PALETTE_ENCODE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "core/codebook.h"
+#include "core/status.h"
+
+namespace wl {
+
+struct PaletteSpec {
+  uint64_t num_weights = 0;
+  const uint16_t* codes = nullptr;  // [num_weights], below num_clusters
+  const float* codebook = nullptr;  // [num_clusters], finite (as float16 too, where so stored)
+  uint32_t num_clusters = 0;
+  CodebookType codebook_type = CodebookType::kFloat16;
+  uint64_t row_length = 0;  // of the matrix whose rows and columns may differ; 0: none
+};
+
+// Writes a blob without its last 16 bytes, the checksum. The same spec gives the same bytes on
+// every machine, whatever the number of threads. Errors: kInvalidArgument for a spec that breaks a
+// rule above; kOutOfMemory.
+Status encode_palette(const PaletteSpec& spec, uint32_t num_threads, std::vector<uint8_t>* bytes);
+
+}  // namespace wl
+
+#endif  // WL_CORE_PALETTE_ENCODE_H_

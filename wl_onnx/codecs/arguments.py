@@ -1,0 +1,159 @@
+"""What the codecs share: checks of arguments, and the errors of the compiled core as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from wl_onnx.codecs.container import CHECKSUM_BYTES, seal
+from wl_onnx.errors import BlobError, EncodeError, InputError
+from wl_onnx.kernels.native import core
+
+__all__ = [
+    "CODEBOOK_TYPES",
+    "Blob",
+    "call_core",
+    "replace_codebook",
+    "to_bytes",
+    "to_centroids",
+    "to_choice",
+    "to_integers",
+    "to_name",
+    "to_output",
+]
+
+CODEBOOK_TYPES = {"float32": 1, "float16": 10}
+"""How centroids are stored, by ONNX's numbers of the types."""
+
+Blob = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+
+_Result = TypeVar("_Result")
+
+
+def call_core(action: str, work: Callable[[], _Result], *, advice: str = "") -> _Result:
+    """What a call of the compiled core gives; its exceptions become ours.
+
+    Args:
+        action: what is done, as an error names it: "decode blob".
+        work: calls the core.
+        advice: what to do where an encoding does not succeed.
+
+    Raises:
+        InputError: the core refused an argument.
+        BlobError: it found a blob damaged.
+        EncodeError: an encoding did not succeed.
+    """
+    module = core()
+    try:
+        return work()
+    except module.InvalidArgumentError as error:
+        raise InputError(f"cannot {action}: {error}") from error
+    except module.DamagedError as error:
+        raise BlobError(f"cannot {action}: {error}") from error
+    except module.FailedError as error:
+        raise EncodeError(f"cannot {action}: {error}{advice}") from error
+
+
+def to_bytes(blob: Blob) -> npt.NDArray[np.uint8]:
+    """A blob as an array of its bytes, not copied."""
+    return np.frombuffer(blob, np.uint8) if not isinstance(blob, np.ndarray) else blob
+
+
+def to_output(out: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The bytes of an array that is decoded into.
+
+    Raises:
+        InputError: it is not contiguous or not writable.
+    """
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise InputError("cannot decode blob: out must be contiguous and writable, got another")
+    return out.reshape(-1).view(np.uint8)
+
+
+def to_integers(values: npt.ArrayLike, dtype: type[np.unsignedinteger[Any]], name: str) -> Any:
+    """Integers [n] of any type as `dtype`.
+
+    Raises:
+        InputError: they are no integers, have another rank, or do not fit.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "ui"):
+        raise InputError(
+            f"cannot encode weights: {name} must be integers [n], "
+            f"got {array.dtype} {list(array.shape)}"
+        )
+    limit = np.iinfo(dtype).max
+    if array.size and array.dtype != dtype and (int(array.min()) < 0 or int(array.max()) > limit):
+        raise InputError(
+            f"cannot encode weights: {name} must be from 0 to {limit}, "
+            f"got {int(array.min())} to {int(array.max())}"
+        )
+    return np.ascontiguousarray(array, dtype)
+
+
+def to_centroids(codebook: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """A codebook as float32 [c].
+
+    Raises:
+        InputError: it has another rank.
+    """
+    with np.errstate(over="ignore"):  # the core refuses what is infinite then
+        array = np.ascontiguousarray(codebook, np.float32)
+    if array.ndim != 1:
+        raise InputError(
+            f"cannot encode weights: codebook must be floats [c], got shape {list(array.shape)}"
+        )
+    return array
+
+
+def to_choice(value: str, choices: dict[str, int], name: str) -> int:
+    """The number of a choice.
+
+    Raises:
+        InputError: `value` is none of them.
+    """
+    if value not in choices:
+        raise InputError(
+            f"cannot encode weights: {name} must be {' or '.join(choices)}, got {value!r}"
+        )
+    return choices[value]
+
+
+def to_name(number: int, choices: dict[str, int]) -> str:
+    """The name of a choice by its number."""
+    return next(name for name, code in choices.items() if code == number)
+
+
+def replace_codebook(
+    blob: Blob, codebook: npt.ArrayLike, *, offset: int, num_clusters: int, codebook_type: str
+) -> bytes:
+    """A blob with other centroids and the checksum that it has then.
+
+    Args:
+        blob: a blob that was checked.
+        codebook: floats [num_clusters], finite as they are stored.
+        offset: the codebook's first byte.
+        num_clusters: how many centroids the blob has.
+        codebook_type: "float16" or "float32".
+
+    Raises:
+        InputError: the number of centroids differs, or one is not finite.
+    """
+    centroids = to_centroids(codebook)
+    if centroids.size != num_clusters:
+        raise InputError(
+            f"cannot change codebook: it must have {num_clusters} centroids, got {centroids.size}"
+        )
+    with np.errstate(over="ignore"):
+        stored = centroids.astype("<f2" if codebook_type == "float16" else "<f4")
+    if not np.isfinite(stored).all():
+        raise InputError(
+            f"cannot change codebook: centroids must be finite as {codebook_type}, "
+            f"got {centroids[~np.isfinite(stored)][0]}"
+        )
+    body = bytearray(to_bytes(blob)[:-CHECKSUM_BYTES].tobytes())
+    body[offset : offset + stored.nbytes] = stored.tobytes()
+    return seal(bytes(body))
