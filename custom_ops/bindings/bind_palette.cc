@@ -5,10 +5,13 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/bind_decode.h"
 #include "bindings/bind_status.h"
+#include "core/container.h"
 #include "core/palette_blob.h"
 #include "core/palette_decode.h"
 #include "core/palette_encode.h"
@@ -30,14 +33,14 @@ PaletteView parse(const Array<const uint8_t>& blob) {
 }
 
 nb::bytes encode(Array<const uint16_t> codes, Array<const float> codebook, int codebook_type,
-                 uint64_t row_length, uint32_t threads) {
+                 std::vector<uint64_t> row_lengths, uint32_t threads) {
   PaletteSpec spec;
   spec.num_weights = codes.size();
   spec.codes = codes.data();
   spec.codebook = codebook.data();
   spec.num_clusters = static_cast<uint32_t>(std::min<size_t>(codebook.size(), kMaxClusters + 1));
   spec.codebook_type = static_cast<CodebookType>(codebook_type);
-  spec.row_length = row_length;
+  spec.row_lengths = std::move(row_lengths);
   std::vector<uint8_t> bytes;
   Status status;
   {
@@ -73,6 +76,24 @@ void decode_codes(Array<const uint8_t> blob, uint32_t threads, Array<uint16_t> o
                   sizeof(uint16_t), threads, reinterpret_cast<uint8_t*>(output.data()));
 }
 
+// The body of a checked blob with other centroids.
+nb::bytes with_codebook(Array<const uint8_t> blob, Array<const float> codebook) {
+  const PaletteView view = parse(blob);
+  const uint32_t num_clusters = static_cast<uint32_t>(view.codebook.size());
+  if (codebook.size() != num_clusters) {
+    throw InvalidArgumentError("it must have " + std::to_string(num_clusters) +
+                               " centroids, got " + std::to_string(codebook.size()));
+  }
+  throw_if_error(check_centroids(codebook.data(), num_clusters, view.codebook_type));
+  const size_t first = kContainerHeaderBytes + kPaletteHeaderBytes;
+  const uint8_t* rest = blob.data() + first + view.codebook_bytes;
+  std::vector<uint8_t> body(blob.data(), blob.data() + first);
+  append_palette_codebook(codebook.data(), num_clusters, view.codebook_type, kContainerHeaderBytes,
+                          &body);
+  body.insert(body.end(), rest, blob.data() + blob.size() - kContainerChecksumBytes);
+  return nb::bytes(body.data(), body.size());
+}
+
 nb::dict describe(Array<const uint8_t> blob) {
   const PaletteView view = parse(blob);
   nb::dict fields;
@@ -93,11 +114,13 @@ nb::dict describe(Array<const uint8_t> blob) {
 
 void bind_palette(nb::module_& module) {
   module.def("palette_encode", &encode, "codes"_a.noconvert(), "codebook"_a.noconvert(),
-             "codebook_type"_a, "row_length"_a, "threads"_a, "The blob without its checksum.");
+             "codebook_type"_a, "row_lengths"_a, "threads"_a, "The blob without its checksum.");
   module.def("palette_decode", &decode, "blob"_a, "onnx_type"_a, "threads"_a,
              "output"_a.noconvert(), "Writes the tensor's bytes into `output`.");
   module.def("palette_decode_codes", &decode_codes, "blob"_a, "threads"_a, "output"_a.noconvert(),
              "Writes the centroid of each weight into `output`.");
+  module.def("palette_with_codebook", &with_codebook, "blob"_a, "codebook"_a.noconvert(),
+             "The blob with other centroids, without its checksum.");
   module.def("palette_describe", &describe, "blob"_a, "What a blob says of itself.");
 }
 

@@ -27,6 +27,27 @@ Status read_codebook(ByteReader* reader, CodebookType type, uint32_t num_cluster
 // Errors: kInvalidArgument where a centroid is not finite as it is stored.
 Status check_centroids(const float* codebook, uint32_t num_clusters, CodebookType type);
 
+// Centroids at even distances: centroid j is step * (j - origin), rounded to float32 and then to the
+// type that they are stored in.
+struct RegularCodebook {
+  float step = 0;
+  int32_t origin = 0;  // -32,768 .. 32,767
+
+  float centroid(uint32_t index, CodebookType type) const;
+};
+
+constexpr size_t kRegularCodebookBytes = 6;  // step, and the origin as 16 bits
+
+// Whether step and origin exist that give every centroid exactly as it is stored.
+bool find_regular(const float* codebook, uint32_t num_clusters, CodebookType type,
+                  RegularCodebook* regular);
+
+// Reads `num_clusters` centroids of a regular codebook. Errors as read_codebook.
+Status read_regular(ByteReader* reader, CodebookType type, uint32_t num_clusters, size_t base,
+                    std::vector<float>* codebook);
+
+void append_regular(const RegularCodebook& regular, std::vector<uint8_t>* bytes);
+
 // Appends the centroids as they are stored.
 void append_codebook(const float* codebook, uint32_t num_clusters, CodebookType type,
                      std::vector<uint8_t>* bytes);

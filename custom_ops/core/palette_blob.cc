@@ -21,8 +21,10 @@ class Parser {
   Status parse() {
     Status status = parse_header();
     if (status.ok()) {
-      status = read_codebook(&reader_, view_.codebook_type, num_clusters_, kContainerHeaderBytes,
-                             &view_.codebook);
+      const auto read = view_.has_regular_codebook ? read_regular : read_codebook;
+      status = read(&reader_, view_.codebook_type, num_clusters_, kContainerHeaderBytes,
+                    &view_.codebook);
+      view_.codebook_bytes = reader_.offset() - kPaletteHeaderBytes;
     }
     if (status.ok()) status = parse_model();
     if (status.ok()) status = locate_chunks();
@@ -47,9 +49,7 @@ class Parser {
     const uint32_t probability_bits = scheme >> 2 & 15;
     const uint32_t lane_bits = scheme >> 6 & 7;
     const uint32_t chunk_bits = scheme >> 9 & 63;
-    if ((scheme & 2) != 0 || scheme >> 15 != 0) {
-      return damaged("bits 1 and 15 of the scheme must be 0", 0, scheme);
-    }
+    if (scheme >> 15 != 0) return damaged("bit 15 of the scheme must be 0", 0, scheme);
     if (probability_bits < kMinProbabilityBits || probability_bits > kMaxProbabilityBits) {
       return damaged("the bits of a probability must be from 8 to 14", 0, probability_bits);
     }
@@ -63,6 +63,7 @@ class Parser {
       return damaged("clusters must be from 1 to 4096", 2, num_clusters_);
     }
     view_.codebook_type = (scheme & 1) != 0 ? CodebookType::kFloat32 : CodebookType::kFloat16;
+    view_.has_regular_codebook = (scheme & 2) != 0;
     view_.probability_bits = static_cast<int>(probability_bits);
     view_.num_lanes = 1U << lane_bits;
     view_.chunk_bits = static_cast<int>(chunk_bits);

@@ -37,6 +37,8 @@ struct PaletteTables {
 struct PaletteView {
   uint64_t num_weights = 0;
   CodebookType codebook_type = CodebookType::kFloat16;
+  bool has_regular_codebook = false;
+  size_t codebook_bytes = 0;    // in the blob
   std::vector<float> codebook;  // finite
   int probability_bits = 0;
   uint32_t num_lanes = 1;

@@ -173,10 +173,10 @@ enum class Axis { kRows, kColumns };
 
 class ClassSearch {
  public:
-  explicit ClassSearch(const PaletteSpec& spec)
+  ClassSearch(const PaletteSpec& spec, uint32_t row_length)
       : spec_(spec),
         groups_(group_symbols(spec)),
-        row_length_(static_cast<uint32_t>(std::min<uint64_t>(spec.row_length, UINT32_MAX))),
+        row_length_(row_length),
         num_rows_((spec.num_weights + row_length_ - 1) / row_length_) {}
 
   PaletteModel run() {
@@ -270,6 +270,8 @@ class ClassSearch {
 
 }  // namespace
 
-PaletteModel fit_classes(const PaletteSpec& spec) { return ClassSearch(spec).run(); }
+PaletteModel fit_classes(const PaletteSpec& spec, uint32_t row_length) {
+  return ClassSearch(spec, row_length).run();
+}
 
 }  // namespace wl

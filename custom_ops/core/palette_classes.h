@@ -8,7 +8,8 @@
 namespace wl {
 
 // The classes, without shares, that make the blob smallest of those tried; none where none pays.
-PaletteModel fit_classes(const PaletteSpec& spec);
+// Rows of `row_length`, 1 .. num_weights.
+PaletteModel fit_classes(const PaletteSpec& spec, uint32_t row_length);
 
 }  // namespace wl
 

@@ -16,7 +16,7 @@ namespace wl {
 namespace {
 
 // A lane costs some bytes: it is worth that many of a chunk at least.
-constexpr uint64_t kLaneBytes = 256;
+constexpr uint64_t kLaneBytes = 512;
 // What a chunk should have: enough for all lanes, and weights enough to keep a thread busy.
 constexpr uint64_t kChunkBytes = 64 * kLaneBytes;
 constexpr int kUsualChunkBits = 18;
@@ -177,12 +177,13 @@ void append_header(const PaletteSpec& spec, const PaletteFit& fit, const StreamL
                    std::vector<uint8_t>* bytes) {
   bytes->resize(kContainerHeaderBytes);
   begin_container(Codec::kPalette, spec.num_weights, bytes->data());
-  const int is_float32 = spec.codebook_type == CodebookType::kFloat32 ? 1 : 0;
-  append(static_cast<uint16_t>(is_float32 | fit.probability_bits << 2 | layout.lane_bits << 6 |
-                               layout.chunk_bits << 9),
-         bytes);
+  const uint32_t scheme = static_cast<uint32_t>(fit.probability_bits) << 2 |
+                          static_cast<uint32_t>(layout.lane_bits) << 6 |
+                          static_cast<uint32_t>(layout.chunk_bits) << 9;
+  append(static_cast<uint16_t>(scheme), bytes);
   append(static_cast<uint16_t>(spec.num_clusters - 1), bytes);
-  append_codebook(spec.codebook, spec.num_clusters, spec.codebook_type, bytes);
+  append_palette_codebook(spec.codebook, spec.num_clusters, spec.codebook_type,
+                          kContainerHeaderBytes, bytes);
   const size_t size = fit.side.size();
   if (size < 128) {
     append(static_cast<uint8_t>(size), bytes);
@@ -222,6 +223,21 @@ Status construct(const PaletteSpec& spec, uint32_t num_threads, std::vector<uint
 }
 
 }  // namespace
+
+void append_palette_codebook(const float* codebook, uint32_t num_clusters, CodebookType type,
+                             size_t scheme_at, std::vector<uint8_t>* bytes) {
+  const size_t listed_bytes = num_clusters * size_t{type == CodebookType::kFloat16 ? 2U : 4U};
+  RegularCodebook regular;
+  const bool is_regular = listed_bytes > kRegularCodebookBytes &&
+                          find_regular(codebook, num_clusters, type, &regular);
+  const uint32_t form = (type == CodebookType::kFloat32 ? 1U : 0U) | (is_regular ? 2U : 0U);
+  (*bytes)[scheme_at] = static_cast<uint8_t>(((*bytes)[scheme_at] & ~3U) | form);
+  if (is_regular) {
+    append_regular(regular, bytes);
+  } else {
+    append_codebook(codebook, num_clusters, type, bytes);
+  }
+}
 
 Status encode_palette(const PaletteSpec& spec, uint32_t num_threads, std::vector<uint8_t>* bytes) {
   const Status status = check_spec(spec);

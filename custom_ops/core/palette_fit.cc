@@ -13,7 +13,7 @@ namespace {
 constexpr int kUsualPrecision = 2;
 constexpr int kMostPrecision = 6;
 // Tensors above this size keep to tables of 32 bits a slot, which decode fastest.
-constexpr uint64_t kAnyTableWeights = 1 << 16;
+constexpr uint64_t kAnyTableWeights = 1 << 18;
 // From here on smaller tables, which stay in the caches, are worth 1/256 of the bits.
 constexpr uint64_t kSmallTableWeights = 1 << 20;
 
@@ -206,11 +206,16 @@ PaletteFit fit_shares(const PaletteSpec& spec, const PaletteModel& model, bool t
 }
 
 PaletteFit fit_palette(const PaletteSpec& spec) {
-  PaletteModel best = PaletteModel();
-  if (spec.row_length > 0 && spec.row_length <= spec.num_weights && spec.num_clusters > 1) {
-    best = fit_classes(spec);
+  PaletteFit best = fit_shares(spec, PaletteModel(), true);
+  if (spec.num_clusters == 1) return best;
+  for (const uint64_t row_length : spec.row_lengths) {
+    if (row_length < 1 || row_length > spec.num_weights) continue;
+    const PaletteModel model = fit_classes(spec, static_cast<uint32_t>(row_length));
+    if (model.num_contexts() == 1) continue;
+    PaletteFit fit = fit_shares(spec, model, true);
+    if (fit.total_bits() < best.total_bits()) best = std::move(fit);
   }
-  return fit_shares(spec, best, true);
+  return best;
 }
 
 }  // namespace wl

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from wl_onnx.codecs.container import CHECKSUM_BYTES, seal
 from wl_onnx.errors import BlobError, EncodeError, InputError
 from wl_onnx.kernels.native import core
 
@@ -16,7 +15,6 @@ __all__ = [
     "CODEBOOK_TYPES",
     "Blob",
     "call_core",
-    "replace_codebook",
     "to_bytes",
     "to_centroids",
     "to_choice",
@@ -125,35 +123,3 @@ def to_choice(value: str, choices: dict[str, int], name: str) -> int:
 def to_name(number: int, choices: dict[str, int]) -> str:
     """The name of a choice by its number."""
     return next(name for name, code in choices.items() if code == number)
-
-
-def replace_codebook(
-    blob: Blob, codebook: npt.ArrayLike, *, offset: int, num_clusters: int, codebook_type: str
-) -> bytes:
-    """A blob with other centroids and the checksum that it has then.
-
-    Args:
-        blob: a blob that was checked.
-        codebook: floats [num_clusters], finite as they are stored.
-        offset: the codebook's first byte.
-        num_clusters: how many centroids the blob has.
-        codebook_type: "float16" or "float32".
-
-    Raises:
-        InputError: the number of centroids differs, or one is not finite.
-    """
-    centroids = to_centroids(codebook)
-    if centroids.size != num_clusters:
-        raise InputError(
-            f"cannot change codebook: it must have {num_clusters} centroids, got {centroids.size}"
-        )
-    with np.errstate(over="ignore"):
-        stored = centroids.astype("<f2" if codebook_type == "float16" else "<f4")
-    if not np.isfinite(stored).all():
-        raise InputError(
-            f"cannot change codebook: centroids must be finite as {codebook_type}, "
-            f"got {centroids[~np.isfinite(stored)][0]}"
-        )
-    body = bytearray(to_bytes(blob)[:-CHECKSUM_BYTES].tobytes())
-    body[offset : offset + stored.nbytes] = stored.tobytes()
-    return seal(bytes(body))

@@ -20,7 +20,6 @@ from wl_onnx.codecs.arguments import (
     CODEBOOK_TYPES,
     Blob,
     call_core,
-    replace_codebook,
     to_bytes,
     to_centroids,
     to_choice,
@@ -28,7 +27,7 @@ from wl_onnx.codecs.arguments import (
     to_name,
     to_output,
 )
-from wl_onnx.codecs.container import MAX_WEIGHTS, seal
+from wl_onnx.codecs.container import CHECKSUM_BYTES, MAX_WEIGHTS, seal
 from wl_onnx.errors import InputError
 from wl_onnx.kernels.native import core, resolve_threads
 
@@ -246,10 +245,19 @@ def with_codebook(blob: Blob, codebook: npt.ArrayLike) -> bytes:
         InputError: the number of centroids differs, or one is not finite.
     """
     info = inspect(blob)
-    return replace_codebook(
-        blob,
-        codebook,
-        offset=_HEADER_BYTES,
-        num_clusters=info.num_clusters,
-        codebook_type=info.codebook_type,
-    )
+    centroids = to_centroids(codebook)
+    if centroids.size != info.num_clusters:
+        raise InputError(
+            f"cannot change codebook: it must have {info.num_clusters} centroids, "
+            f"got {centroids.size}"
+        )
+    with np.errstate(over="ignore"):
+        stored = centroids.astype("<f2" if info.codebook_type == "float16" else "<f4")
+    if not np.isfinite(stored).all():
+        raise InputError(
+            f"cannot change codebook: centroids must be finite as {info.codebook_type}, "
+            f"got {centroids[~np.isfinite(stored)][0]}"
+        )
+    body = bytearray(to_bytes(blob)[:-CHECKSUM_BYTES].tobytes())
+    body[_HEADER_BYTES : _HEADER_BYTES + stored.nbytes] = stored.tobytes()
+    return seal(bytes(body))

@@ -11,6 +11,7 @@ Source: Duda, "Asymmetric numeral systems", arXiv:1311.2540, 2013; interleaving 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from wl_onnx.codecs.arguments import (
     CODEBOOK_TYPES,
     Blob,
     call_core,
-    replace_codebook,
     to_bytes,
     to_centroids,
     to_choice,
@@ -41,8 +41,6 @@ __all__ = [
     "inspect",
     "with_codebook",
 ]
-
-_HEADER_BYTES = 16 + 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +80,7 @@ def encode(
     codes: npt.ArrayLike,
     *,
     codebook: npt.ArrayLike,
-    row_length: int | None = None,
+    row_length: int | Sequence[int] | None = None,
     codebook_type: str = "float16",
     threads: int = 1,
 ) -> bytes:
@@ -95,7 +93,8 @@ def encode(
             2**32 - 1.
         codebook: floats [c], the centroids, 1 to 4096 of them, finite. Zero is one like others.
         row_length: length of the rows of the tensor as a matrix whose rows or columns may differ
-            in their statistics, 1 or more; the last row may be shorter. None: they do not.
+            in their statistics, 1 or more; the last row may be shorter. Of several the best is
+            taken. None: the tensor is no matrix.
         codebook_type: "float16" or "float32", how centroids are stored.
         threads: threads that encode; 0 means one for each core.
 
@@ -110,17 +109,19 @@ def encode(
         >>> decode(blob)
         array([ 0. ,  0.5, -1. ,  0. ], dtype=float32)
     """
-    if row_length is not None and not 1 <= row_length <= MAX_WEIGHTS:
-        raise InputError(
-            f"cannot encode weights: row_length must be from 1 to 2**32 - 1, got {row_length}"
-        )
+    lengths = [row_length] if isinstance(row_length, int) else list(row_length or ())
+    for length in lengths:
+        if not 1 <= length <= MAX_WEIGHTS:
+            raise InputError(
+                f"cannot encode weights: row_length must be from 1 to 2**32 - 1, got {length}"
+            )
     body = call_core(
         "encode weights",
         lambda: core().palette_encode(
             to_integers(codes, np.uint16, "codes"),
             to_centroids(codebook),
             to_choice(codebook_type, CODEBOOK_TYPES, "codebook_type"),
-            row_length or 0,
+            lengths,
             resolve_threads(threads),
         ),
     )
@@ -209,7 +210,7 @@ def inspect(blob: Blob) -> PaletteInfo:
 
 
 def with_codebook(blob: Blob, codebook: npt.ArrayLike) -> bytes:
-    """The same indices with other centroids.
+    """The same indices with other centroids; centroids at even distances take less room.
 
     Args:
         blob: bytes that `encode` gave.
@@ -219,11 +220,8 @@ def with_codebook(blob: Blob, codebook: npt.ArrayLike) -> bytes:
         BlobError: the blob is damaged.
         InputError: the number of centroids differs, or one is not finite.
     """
-    info = inspect(blob)
-    return replace_codebook(
-        blob,
-        codebook,
-        offset=_HEADER_BYTES,
-        num_clusters=info.num_clusters,
-        codebook_type=info.codebook_type,
+    body = call_core(
+        "change codebook",
+        lambda: core().palette_with_codebook(to_bytes(blob), to_centroids(codebook)),
     )
+    return seal(body)
