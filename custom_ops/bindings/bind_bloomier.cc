@@ -80,7 +80,8 @@ void decode(Array<const uint8_t> blob, int onnx_type, uint32_t threads, Array<ui
   const size_t element_bytes = checked_element_size(onnx_type);
   const BloomierView view = parse(blob);
   check_output(view.num_weights, element_bytes, output.size());
-  decode_elements(view, to_elements(view.codebook, onnx_type), element_bytes, threads, output.data());
+  decode_elements(view, to_elements(view.codebook, onnx_type), element_bytes, threads,
+                  output.data());
 }
 
 // `output`: 0 for a zero weight, j + 1 for centroid j.

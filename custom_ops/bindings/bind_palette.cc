@@ -81,8 +81,8 @@ nb::bytes with_codebook(Array<const uint8_t> blob, Array<const float> codebook) 
   const PaletteView view = parse(blob);
   const uint32_t num_clusters = static_cast<uint32_t>(view.codebook.size());
   if (codebook.size() != num_clusters) {
-    throw InvalidArgumentError("it must have " + std::to_string(num_clusters) +
-                               " centroids, got " + std::to_string(codebook.size()));
+    throw InvalidArgumentError("it must have " + std::to_string(num_clusters) + " centroids, got " +
+                               std::to_string(codebook.size()));
   }
   throw_if_error(check_centroids(codebook.data(), num_clusters, view.codebook_type));
   const size_t first = kContainerHeaderBytes + kPaletteHeaderBytes;

@@ -83,8 +83,7 @@ bool find_regular(const float* codebook, uint32_t num_clusters, CodebookType typ
   for (const float step : {has_one ? codebook[one] : 0.0f, static_cast<float>(mean_step)}) {
     regular->step = step;
     uint32_t j = 0;
-    while (j < num_clusters &&
-           is_same(regular->centroid(j, type), to_stored(codebook[j], type))) {
+    while (j < num_clusters && is_same(regular->centroid(j, type), to_stored(codebook[j], type))) {
       ++j;
     }
     if (j == num_clusters) return true;

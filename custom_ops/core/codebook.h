@@ -27,8 +27,8 @@ Status read_codebook(ByteReader* reader, CodebookType type, uint32_t num_cluster
 // Errors: kInvalidArgument where a centroid is not finite as it is stored.
 Status check_centroids(const float* codebook, uint32_t num_clusters, CodebookType type);
 
-// Centroids at even distances: centroid j is step * (j - origin), rounded to float32 and then to the
-// type that they are stored in.
+// Centroids at even distances: centroid j is step * (j - origin), rounded to float32 and then to
+// the type that they are stored in.
 struct RegularCodebook {
   float step = 0;
   int32_t origin = 0;  // -32,768 .. 32,767

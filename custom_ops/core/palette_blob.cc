@@ -92,8 +92,7 @@ class Parser {
   }
 
   Status locate_chunks() {
-    const uint64_t num_chunks =
-        (view_.num_weights + view_.chunk_weights() - 1) >> view_.chunk_bits;
+    const uint64_t num_chunks = (view_.num_weights + view_.chunk_weights() - 1) >> view_.chunk_bits;
     const uint8_t* counts = reader_.skip(4 * (num_chunks - 1));
     if (reader_.failed()) return cut_short("the chunks' lengths must be complete");
     ByteReader lengths(counts, static_cast<size_t>(4 * (num_chunks - 1)));
@@ -110,8 +109,7 @@ class Parser {
       // A lane takes at most one word for each of its weights.
       const uint64_t most = std::min(view_.num_weights, view_.chunk_weights());
       if (num_words > most) {
-        return damaged("a chunk must have no more words than weights", reader_.offset(),
-                       num_words);
+        return damaged("a chunk must have no more words than weights", reader_.offset(), num_words);
       }
       chunk.num_words = static_cast<uint32_t>(num_words);
       chunk.words = reader_.skip(2 * num_words);
@@ -155,8 +153,9 @@ bool build_tables(const PaletteModel& model, uint32_t num_symbols, int probabili
       if (!is_packed) tables->intervals[row + symbol] = start | frequency << 16;
       for (uint32_t i = 0; i < frequency; ++i, ++slot) {
         if (is_packed) {
-          tables->packed[slot] = symbol | (frequency - 1) << symbol_bits |
-                                 static_cast<uint32_t>(uint64_t{i} << (symbol_bits + probability_bits));
+          tables->packed[slot] =
+              symbol | (frequency - 1) << symbol_bits |
+              static_cast<uint32_t>(uint64_t{i} << (symbol_bits + probability_bits));
         } else {
           tables->symbols[slot] = static_cast<uint16_t>(symbol);
         }

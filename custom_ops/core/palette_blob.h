@@ -28,8 +28,8 @@ struct PaletteChunk {
 //   symbol | (frequency - 1) << symbol_bits | (slot - start) << (symbol_bits + probability_bits)
 struct PaletteTables {
   int symbol_bits = 0;
-  std::vector<uint32_t> packed;    // [context][slot], or empty
-  std::vector<uint16_t> symbols;   // [context][slot], where packed is empty
+  std::vector<uint32_t> packed;     // [context][slot], or empty
+  std::vector<uint16_t> symbols;    // [context][slot], where packed is empty
   std::vector<uint32_t> intervals;  // [context][symbol]: start | frequency << 16, likewise
 };
 

@@ -152,8 +152,8 @@ class LineClusterer {
     }
     std::vector<std::pair<uint64_t, uint8_t>> order;
     for (uint32_t k = 0; k < num_classes_; ++k) {
-      order.push_back({(sums[k][0] << 24) / std::max<uint64_t>(1, sums[k][1]),
-                       static_cast<uint8_t>(k)});
+      order.push_back(
+          {(sums[k][0] << 24) / std::max<uint64_t>(1, sums[k][1]), static_cast<uint8_t>(k)});
     }
     std::sort(order.begin(), order.end());
     std::vector<uint8_t> place(num_classes_);

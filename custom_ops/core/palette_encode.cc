@@ -94,8 +94,7 @@ class ChunkEncoder {
 
   std::vector<uint8_t> encode(uint64_t chunk) const {
     const uint64_t begin = chunk << layout_.chunk_bits;
-    const uint64_t end =
-        std::min(spec_.num_weights, begin + (uint64_t{1} << layout_.chunk_bits));
+    const uint64_t end = std::min(spec_.num_weights, begin + (uint64_t{1} << layout_.chunk_bits));
     const std::vector<uint8_t> contexts = read_contexts(begin, end);
     const uint32_t num_lanes = 1U << layout_.lane_bits;
     std::vector<uint32_t> starts(num_lanes, 0);
@@ -228,8 +227,8 @@ void append_palette_codebook(const float* codebook, uint32_t num_clusters, Codeb
                              size_t scheme_at, std::vector<uint8_t>* bytes) {
   const size_t listed_bytes = num_clusters * size_t{type == CodebookType::kFloat16 ? 2U : 4U};
   RegularCodebook regular;
-  const bool is_regular = listed_bytes > kRegularCodebookBytes &&
-                          find_regular(codebook, num_clusters, type, &regular);
+  const bool is_regular =
+      listed_bytes > kRegularCodebookBytes && find_regular(codebook, num_clusters, type, &regular);
   const uint32_t form = (type == CodebookType::kFloat32 ? 1U : 0U) | (is_regular ? 2U : 0U);
   (*bytes)[scheme_at] = static_cast<uint8_t>(((*bytes)[scheme_at] & ~3U) | form);
   if (is_regular) {

@@ -75,7 +75,8 @@ class TableFitter {
   uint64_t num_bits(const uint32_t* shares) const {
     uint64_t bits = 0;
     for (uint32_t s = 0; s < num_symbols_; ++s) {
-      bits += 1 + static_cast<uint64_t>(std::min(precision_, std::max(0, bit_length(shares[s]) - 1)));
+      bits +=
+          1 + static_cast<uint64_t>(std::min(precision_, std::max(0, bit_length(shares[s]) - 1)));
     }
     return bits;
   }

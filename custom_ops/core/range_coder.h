@@ -17,8 +17,8 @@ class BitModel {
 
   void update(bool bit) {
     const int rate = kRates[seen_];
-    zero_ = static_cast<uint16_t>(bit ? zero_ - (zero_ >> rate)
-                                      : zero_ + ((65536U - zero_) >> rate));
+    zero_ =
+        static_cast<uint16_t>(bit ? zero_ - (zero_ >> rate) : zero_ + ((65536U - zero_) >> rate));
     if (seen_ + 1 < kNumRates) ++seen_;
   }
 

@@ -3,7 +3,7 @@
 #include <mutex>
 #include <string>
 
-#include "ops/bloomier_decode_op.h"
+#include "ops/decode_op.h"
 #include "ops/ort_api.h"
 
 #if defined(_WIN32)
@@ -29,7 +29,8 @@ constexpr size_t kMaxRuntimes = 8;  // copies of onnxruntime in one process
 // long as the library is loaded.
 struct Registration {
   ort::OrtCustomOpDomain* domain = nullptr;
-  BloomierDecodeOp bloomier_decode{};
+  DecodeOp bloomier_decode{};
+  DecodeOp palette_decode{};
 
   bool serves(const Api& api, CachePolicy policy) const {
     return bloomier_decode.api == api.table() && bloomier_decode.cache_policy == policy;
@@ -62,8 +63,10 @@ class Registry {
     api.call<ort::CreateCustomOpDomain>(kDomainName, &domain);
     auto owned = api.own<ort::ReleaseCustomOpDomain>(domain);
     entry->bloomier_decode = make_bloomier_decode_op(api.table(), policy);
-    const ort::OrtCustomOp* op = &entry->bloomier_decode;
-    api.call<ort::CustomOpDomainAdd>(domain, op);
+    entry->palette_decode = make_palette_decode_op(api.table(), policy);
+    for (const DecodeOp* op : {&entry->bloomier_decode, &entry->palette_decode}) {
+      api.call<ort::CustomOpDomainAdd>(domain, static_cast<const ort::OrtCustomOp*>(op));
+    }
     entry->domain = owned.release();
   }
 

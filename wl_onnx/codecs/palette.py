@@ -109,7 +109,10 @@ def encode(
         >>> decode(blob)
         array([ 0. ,  0.5, -1. ,  0. ], dtype=float32)
     """
-    lengths = [row_length] if isinstance(row_length, int) else list(row_length or ())
+    if row_length is None:
+        lengths = []
+    else:
+        lengths = list(row_length) if isinstance(row_length, Sequence) else [row_length]
     for length in lengths:
         if not 1 <= length <= MAX_WEIGHTS:
             raise InputError(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wl_onnx.codecs import bloomier
+from wl_onnx.codecs import bloomier, palette
 from wl_onnx.errors import BlobError, ModelError
 from wl_onnx.evaluation.tensor_report import (
     TensorReport,
     filter_fields,
+    palette_fields,
     parse_errors,
     summarize_weights,
 )
@@ -87,29 +88,45 @@ def _is_size(text: str) -> bool:
 
 
 def _describe(decoder: Decoder, errors: tuple[float, float] | None) -> TensorReport:
+    describe = _describe_palette if decoder.codec == "palette" else _describe_filter
     try:
-        info = bloomier.inspect(decoder.blob)
+        num_weights, fields = describe(decoder)
     except BlobError as error:
         reason = str(error).removeprefix("cannot read blob: ")
         raise BlobError(f"cannot inspect {decoder.key}: {reason}") from error
-    if info.num_weights != decoder.num_weights:
+    if num_weights != decoder.num_weights:
         raise ModelError(
             f"cannot inspect {decoder.key}: its blob must hold {decoder.num_weights} weights, "
-            f"got {info.num_weights}"
+            f"got {num_weights}"
         )
-    codes = bloomier.decode_codes(decoder.blob, threads=0)
-    counts = np.bincount(codes, minlength=info.num_clusters + 1)[1:].astype(np.float64)
-    false_positives = (info.num_weights - info.num_keys) * 2.0**-info.bits
-    stored = np.maximum(counts - false_positives, 0)
-    stored *= info.num_keys / max(1.0, float(stored.sum()))
     return TensorReport(
         name=decoder.key,
         op_types=(),
-        codec="bloomier",
+        codec=decoder.codec,
         shape=decoder.shape,
         num_weights=decoder.num_weights,
         original_bits=8 * decoder.size_bytes,
         epsilon=errors[0] if errors else None,
         error_share=errors[1] if errors else None,
-        **filter_fields(info, stored),
+        **fields,
     )
+
+
+def _describe_palette(decoder: Decoder) -> tuple[int, dict[str, Any]]:
+    info = palette.inspect(decoder.blob)
+    if info.num_weights != decoder.num_weights:
+        return info.num_weights, {}
+    codes = palette.decode_codes(decoder.blob, threads=0)
+    return info.num_weights, palette_fields(info, np.bincount(codes, minlength=info.num_clusters))
+
+
+def _describe_filter(decoder: Decoder) -> tuple[int, dict[str, Any]]:
+    info = bloomier.inspect(decoder.blob)
+    if info.num_weights != decoder.num_weights:
+        return info.num_weights, {}
+    codes = bloomier.decode_codes(decoder.blob, threads=0)
+    counts = np.bincount(codes, minlength=info.num_clusters + 1)[1:].astype(np.float64)
+    false_positives = (info.num_weights - info.num_keys) * 2.0**-info.bits
+    stored = np.maximum(counts - false_positives, 0)
+    stored *= info.num_keys / max(1.0, float(stored.sum()))
+    return info.num_weights, filter_fields(info, stored)

@@ -8,7 +8,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wl_onnx.codecs import bloomier, bounds
+import numpy as np
+
+from wl_onnx.codecs import bloomier, bounds, palette
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,6 +19,7 @@ __all__ = [
     "TensorReport",
     "filter_fields",
     "format_errors",
+    "palette_fields",
     "parse_errors",
     "summarize_weights",
 ]
@@ -29,22 +32,23 @@ class TensorReport:
     Attributes:
         name: the weight's key in the model.
         op_types: operators that use it as a weight.
-        codec: "bloomier", or "none" where the tensor is left as it is.
+        codec: "bloomier" or "palette", or "none" where the tensor is left as it is.
         shape: dimensions.
         num_weights: number of elements.
-        num_nonzero: weights stored as keys; of a tensor left as it is, None.
+        num_nonzero: weights stored as keys, in a palette those that are not zero; of a tensor left
+            as it is, None.
         original_bits: size of the dense tensor.
         size_bits: size of what stands for the tensor: the whole blob, or the dense tensor.
-        information_bound_bits: num_nonzero * bits, what a filter cannot go below.
+        information_bound_bits: num_nonzero * bits, what a filter cannot go below; None in others.
         lossless_bound_bits: the entropy of the places and values of the stored weights.
         false_positive_rate: probability that a zero decodes to a centroid, clusters / 2**bits.
         epsilon: energy of the false positives over the energy of the weights; None where nothing
             is stored that could have energy.
         sparsity: share of weights that are not stored.
-        bits: bits of a cell.
+        bits: bits of a cell of a filter.
         clusters: number of centroids.
-        layout: "ribbon" or "xor".
-        hash: "tabulation" or "murmur3".
+        layout: "ribbon" or "xor", of a filter.
+        hash: "tabulation" or "murmur3", of a filter.
         error_share: energy of the whole error over that of the weights, as measured after
             encoding; None where the original is not at hand.
         meets_share: whether an automatic choice keeps within the recipe's error_share; None where
@@ -101,6 +105,25 @@ def filter_fields(info: bloomier.BlobInfo, stored_counts: npt.ArrayLike) -> dict
         "clusters": info.num_clusters,
         "layout": info.layout,
         "hash": info.hash,
+    }
+
+
+def palette_fields(info: palette.PaletteInfo, counts: npt.ArrayLike) -> dict[str, Any]:
+    """The fields of a `TensorReport` that a palette and its centroids' usage give.
+
+    Args:
+        info: what the blob says of itself.
+        counts: numbers [num_clusters], how many weights each centroid stands for.
+    """
+    stored_counts = np.asarray(counts)[info.codebook != 0]
+    num_nonzero = int(stored_counts.sum())
+    return {
+        "num_nonzero": num_nonzero,
+        "size_bits": 8 * info.size_bytes,
+        "lossless_bound_bits": bounds.lossless_bound_bits(info.num_weights, stored_counts),
+        "false_positive_rate": 0.0,
+        "sparsity": 1 - num_nonzero / info.num_weights,
+        "clusters": info.num_clusters,
     }
 
 

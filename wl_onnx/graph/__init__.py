@@ -1,6 +1,6 @@
 """Finding, replacing and restoring the weights of an ONNX model."""
 
-from wl_onnx.graph.decoders import OPERATOR, Decoder, find_decoders, set_cache
+from wl_onnx.graph.decoders import OPERATORS, Decoder, find_decoders, set_cache
 from wl_onnx.graph.externalize import ExternalizedModel, externalize_weights
 from wl_onnx.graph.load import load_model
 from wl_onnx.graph.measure import fits_in_proto, measure_file, measure_tensors
@@ -21,7 +21,7 @@ from wl_onnx.graph.select import MAX_WEIGHTS, WeightSite, find_weights
 __all__ = [
     "DOMAIN",
     "MAX_WEIGHTS",
-    "OPERATOR",
+    "OPERATORS",
     "OPSET_VERSION",
     "CompressibleModel",
     "Decoder",

@@ -17,10 +17,12 @@ from wl_onnx.graph.tensors import FLOAT_TYPES, count_bytes, is_external
 if TYPE_CHECKING:
     from wl_onnx.graph.model import CompressibleModel
 
-__all__ = ["OPERATOR", "Decoder", "find_decoders", "form_node_name", "set_cache"]
+__all__ = ["OPERATORS", "Decoder", "find_decoders", "form_node_name", "set_cache"]
 
-OPERATOR = "BloomierDecode"
-"""Operator type of the nodes that take the place of weights."""
+OPERATORS = {"bloomier": "BloomierDecode", "palette": "PaletteDecode"}
+"""Operator types of the nodes that take the place of weights, by the codec of their blobs."""
+
+_CODECS = {operator: codec for codec, operator in OPERATORS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Decoder:
 
     Attributes:
         key: the weight's name, unique in the model: after the scope outside the main graph.
+        codec: "bloomier" or "palette", after the node's operator.
         scope: "" for the main graph, else the path of node, attribute and function names.
         name: the weight's name, which the node's output has.
         shape: dimensions of the weight.
@@ -42,6 +45,7 @@ class Decoder:
     """
 
     key: str
+    codec: str
     scope: str
     name: str
     shape: tuple[int, ...]
@@ -162,7 +166,7 @@ def _read(
         )
         return value or AttributeProto()
 
-    require(node.op_type == OPERATOR, f"its operator must be {OPERATOR}", node.op_type)
+    require(node.op_type in _CODECS, f"its operator must be {' or '.join(_CODECS)}", node.op_type)
     outputs = [name for name in node.output if name]
     require(len(outputs) == 1, "it must have one output", len(outputs))
     shape = tuple(attribute("shape", "INTS", None).ints)
@@ -193,6 +197,7 @@ def _read(
     name = outputs[0]
     return Decoder(
         key=form_key(body.scope, name),
+        codec=_CODECS[node.op_type],
         scope=body.scope,
         name=name,
         shape=shape,

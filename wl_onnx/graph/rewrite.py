@@ -19,7 +19,7 @@ from onnx import (
 from onnx import helper as onnx_helper
 
 from wl_onnx.errors import InputError
-from wl_onnx.graph.decoders import OPERATOR, form_node_name
+from wl_onnx.graph.decoders import OPERATORS, form_node_name
 from wl_onnx.graph.metadata import DOMAIN, OPSET_VERSION, write_metadata
 from wl_onnx.graph.scopes import Body, Names, find_bodies, may_hold_initializers
 from wl_onnx.graph.select import WeightSite, find_weights
@@ -40,11 +40,13 @@ class Replacement:
         blob: the encoded weight; its bytes are not looked at.
         summary: one readable line, shown by viewers.
         cache: whether the operator keeps the decoded tensor between runs.
+        codec: "bloomier" or "palette", whose operator decodes the blob.
     """
 
     blob: bytes
     summary: str
     cache: bool = True
+    codec: str = "bloomier"
 
 
 def replace_weights(
@@ -136,7 +138,9 @@ class _Rewriter:
         old, tensor = site.place.node, site.place.tensor
         # The operator's errors name the node, so it has a name even where the Constant had none.
         name = (old.name if old is not None else "") or self._nodes.claim(form_node_name(site.name))
-        node = NodeProto(op_type=OPERATOR, domain=DOMAIN, name=name, output=[site.name])
+        node = NodeProto(
+            op_type=OPERATORS[replacement.codec], domain=DOMAIN, name=name, output=[site.name]
+        )
         described = tensor if old is None else old
         if described.HasField("doc_string"):
             node.doc_string = described.doc_string

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
-from wl_onnx.codecs import bloomier
+from wl_onnx.codecs import bloomier, palette
 from wl_onnx.errors import BlobError, InputError, ModelError
 from wl_onnx.graph.tensors import fill_raw, numpy_dtype
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from wl_onnx.graph import Decoder, ExternalizedModel
 
 __all__ = ["decode_weight", "supply_weights"]
+
+_DECODE_INTO = {"bloomier": bloomier.decode_into, "palette": palette.decode_into}
 
 
 def decode_weight(decoder: Decoder, *, threads: int = 1) -> np.ndarray:
@@ -36,7 +38,8 @@ def decode_weight(decoder: Decoder, *, threads: int = 1) -> np.ndarray:
     """
     array = np.empty(decoder.shape, numpy_dtype(decoder.data_type))
     try:
-        bloomier.decode_into(decoder.blob, array, onnx_type=decoder.data_type, threads=threads)
+        decode_into = _DECODE_INTO[decoder.codec]
+        decode_into(decoder.blob, array, onnx_type=decoder.data_type, threads=threads)
     except (BlobError, InputError) as error:
         family = BlobError if isinstance(error, BlobError) else ModelError
         reason = str(error).removeprefix("cannot decode blob: ")

@@ -6,8 +6,8 @@ namespace wl {
 namespace avx2 {
 namespace {
 
-#include "core/kernels/x86-inl.h"
 #include "core/kernels/rans-inl.h"
+#include "core/kernels/x86-inl.h"
 
 // Parities by a table of nibbles.
 struct Planes {
@@ -53,7 +53,7 @@ void query_ribbon(const RibbonQuery& query, Hits* hits) {
 }  // namespace avx2
 
 const Kernel kKernelAvx2 = {
-    "avx2",          avx2::hash_range, avx2::unpack_cells, avx2::query_ribbon,
+    "avx2",          avx2::hash_range,        avx2::unpack_cells, avx2::query_ribbon,
     avx2::query_xor, avx2::decode_rans_plain, avx2::stream};
 
 }  // namespace wl

@@ -6,8 +6,8 @@ namespace wl {
 namespace avx512 {
 namespace {
 
-#include "core/kernels/x86-inl.h"
 #include "core/kernels/rans-inl.h"
+#include "core/kernels/x86-inl.h"
 
 // Parities by AVX-512's count of bits. Vectors of 256 bits: a bunch is no wider.
 struct Planes {
@@ -35,7 +35,7 @@ void query_ribbon(const RibbonQuery& query, Hits* hits) {
 }  // namespace avx512
 
 const Kernel kKernelAvx512 = {
-    "avx512",          avx512::hash_range, avx512::unpack_cells, avx512::query_ribbon,
+    "avx512",          avx512::hash_range,        avx512::unpack_cells, avx512::query_ribbon,
     avx512::query_xor, avx512::decode_rans_plain, avx512::stream};
 
 }  // namespace wl

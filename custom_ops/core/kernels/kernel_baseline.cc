@@ -105,8 +105,12 @@ void stream(const uint8_t* input, uint32_t num_bytes, uint8_t* output) {
 }  // namespace
 }  // namespace baseline
 
-const Kernel kKernelBaseline = {
-    "baseline",          baseline::hash_range, baseline::unpack_cells, baseline::query_ribbon,
-    baseline::query_xor, baseline::decode_rans_plain, baseline::stream};
+const Kernel kKernelBaseline = {"baseline",
+                                baseline::hash_range,
+                                baseline::unpack_cells,
+                                baseline::query_ribbon,
+                                baseline::query_xor,
+                                baseline::decode_rans_plain,
+                                baseline::stream};
 
 }  // namespace wl

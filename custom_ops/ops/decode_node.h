@@ -1,8 +1,8 @@
-// What a BloomierDecode node says: its attributes and its blob, each checked.
+// What a decode node says: its attributes and its blob, each checked.
 //
 // Everything here throws OpError with the part of the message that follows the node's name.
-#ifndef WL_OPS_BLOOMIER_NODE_H_
-#define WL_OPS_BLOOMIER_NODE_H_
+#ifndef WL_OPS_DECODE_NODE_H_
+#define WL_OPS_DECODE_NODE_H_
 
 #include <cstdint>
 #include <string>
@@ -198,4 +198,4 @@ inline TensorData tensor_data(const ort::Api& api, const ort::OrtValue* value) {
 
 }  // namespace wl
 
-#endif  // WL_OPS_BLOOMIER_NODE_H_
+#endif  // WL_OPS_DECODE_NODE_H_

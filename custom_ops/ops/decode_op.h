@@ -1,11 +1,11 @@
-// The operator com.wl_onnx::BloomierDecode: a weight decoded from a Bloomier filter.
+// The operators of com.wl_onnx that decode a weight: BloomierDecode and PaletteDecode.
 //
 // Inputs: none, or one constant uint8 tensor, the blob. Output: the weight.
 // Attributes: shape (ints), data_type (int, ONNX's number of the output's element type), blob
 // (uint8 tensor, unless it is the input), cache (int, default 1: decode once and keep the tensor;
 // 0: decode at every run), summary (text for people, not read).
-#ifndef WL_OPS_BLOOMIER_DECODE_OP_H_
-#define WL_OPS_BLOOMIER_DECODE_OP_H_
+#ifndef WL_OPS_DECODE_OP_H_
+#define WL_OPS_DECODE_OP_H_
 
 #include "ort_abi.h"
 
@@ -14,13 +14,14 @@ namespace wl {
 // Whether decoded tensors are kept between runs.
 enum class CachePolicy { kAsAttribute, kNever, kAlways };
 
-struct BloomierDecodeOp : ort::OrtCustomOp {
+struct DecodeOp : ort::OrtCustomOp {
   const ort::OrtApi* api;  // of the runtime that it is registered with
   CachePolicy cache_policy;
 };
 
-BloomierDecodeOp make_bloomier_decode_op(const ort::OrtApi* api, CachePolicy cache_policy);
+DecodeOp make_bloomier_decode_op(const ort::OrtApi* api, CachePolicy cache_policy);
+DecodeOp make_palette_decode_op(const ort::OrtApi* api, CachePolicy cache_policy);
 
 }  // namespace wl
 
-#endif  // WL_OPS_BLOOMIER_DECODE_OP_H_
+#endif  // WL_OPS_DECODE_OP_H_
