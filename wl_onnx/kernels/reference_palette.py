@@ -204,7 +204,8 @@ def _read_codebook(reader: _Bytes, num_clusters: int, scheme: int) -> npt.NDArra
         else:
             stored = np.frombuffer(reader.take(num_clusters * dtype.itemsize), dtype)
         codebook = stored.astype(np.float32)
-    _check(bool(np.isfinite(codebook).all()), "centroids", codebook)
+    bad = codebook[~np.isfinite(codebook)]
+    _check(bad.size == 0, "centroids", bad[:1])
     return codebook
 
 

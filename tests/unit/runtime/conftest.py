@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from wl_onnx.codecs import bloomier
+from wl_onnx.codecs import bloomier, palette
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,7 @@ class Weight:
     shape: tuple[int, ...]
     blob: bytes
     dense: np.ndarray
+    operator: str = "BloomierDecode"
 
     def as_type(self, data_type: int) -> np.ndarray:
         return self.dense.astype(DTYPES[data_type])
@@ -44,6 +45,15 @@ class Build:
 
     def weight(self, shape: Sequence[int] = (96, 33, 100), seed: int = 0, **options: Any) -> Weight:
         return _make_weight(tuple(shape), seed, tuple(sorted(options.items())))
+
+    def palette_weight(self, shape: Sequence[int] = (96, 33, 100), seed: int = 0) -> Weight:
+        rng = np.random.default_rng(seed)
+        codebook = (rng.standard_normal(17) / 3).astype(np.float32)
+        codes = rng.choice(17, math.prod(shape), p=rng.dirichlet(np.ones(17)))
+        blob = palette.encode(
+            codes, codebook=codebook, codebook_type="float32", row_length=shape[-1]
+        )
+        return Weight(tuple(shape), blob, codebook[codes].reshape(shape), "PaletteDecode")
 
     def node(
         self,
@@ -61,7 +71,7 @@ class Build:
             if not blob_input:
                 attributes = {"blob": self.blob_tensor(weight.blob), **attributes}
         return helper.make_node(
-            "BloomierDecode",
+            "BloomierDecode" if weight is None else weight.operator,
             [blob_input] if blob_input else [],
             [output],
             name=name,
