@@ -46,10 +46,10 @@ inline void decode_lanes(const RansStream& fixed, const uint8_t* contexts, uint3
     for (uint32_t lane = 0; lane < num_lanes; ++lane, ++i) {
       const uint32_t state =
           Slots::advance(fixed, contexts ? contexts[i] : 0, states[lane], symbols + i);
-      const bool takes = state < kRansLow;
-      const uint32_t longer = state << 16 | load_word(words);
-      states[lane] = takes ? longer : state;
-      words += takes ? 2 : 0;
+      // Without a branch: which lanes take a word is as good as random.
+      const uint32_t takes = state < kRansLow ? 1 : 0;
+      states[lane] = state << (16 * takes) | (load_word(words) & (0U - takes));
+      words += 2 * takes;
     }
   }
   for (uint32_t lane = 0; i < count; ++i, lane = (lane + 1) & (num_lanes - 1)) {
@@ -71,5 +71,37 @@ void decode_rans_plain(const uint8_t* contexts, uint32_t count, RansStream* stre
     decode_lanes<PackedSlots>(fixed, contexts, count, stream, symbols);
   } else {
     decode_lanes<WideSlots>(fixed, contexts, count, stream, symbols);
+  }
+}
+
+// Decodes as many symbols as Vectors of lanes at a time can; the rest one by one.
+//   uint32_t Vectors::decode<n>(fixed, contexts, count, stream, symbols): n vectors; how many
+//   symbols
+//     it decoded, a multiple of the lanes
+template <typename Vectors>
+inline void decode_rans_with(const uint8_t* contexts, uint32_t count, RansStream* stream,
+                             uint16_t* symbols) {
+  const RansStream fixed = *stream;
+  uint32_t done = 0;
+  if (fixed.packed) {
+    switch (fixed.num_lanes / Vectors::kLanes) {
+      case 1:
+        done = Vectors::template decode<1>(fixed, contexts, count, stream, symbols);
+        break;
+      case 2:
+        done = Vectors::template decode<2>(fixed, contexts, count, stream, symbols);
+        break;
+      case 4:
+        done = Vectors::template decode<4>(fixed, contexts, count, stream, symbols);
+        break;
+      case 8:
+        done = Vectors::template decode<8>(fixed, contexts, count, stream, symbols);
+        break;
+      default:
+        break;
+    }
+  }
+  if (done < count) {
+    decode_rans_plain(contexts ? contexts + done : contexts, count - done, stream, symbols + done);
   }
 }
