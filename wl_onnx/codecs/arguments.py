@@ -74,6 +74,11 @@ def to_output(out: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def to_integers(values: npt.ArrayLike, dtype: type[np.unsignedinteger[Any]], name: str) -> Any:
     """Integers [n] of any type as `dtype`.
 
+    Args:
+        values: what the caller gave.
+        dtype: an unsigned integer type.
+        name: what an error calls them.
+
     Raises:
         InputError: they are no integers, have another rank, or do not fit.
     """
@@ -109,6 +114,11 @@ def to_centroids(codebook: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
 def to_choice(value: str, choices: dict[str, int], name: str) -> int:
     """The number of a choice.
+
+    Args:
+        value: what the caller gave.
+        choices: numbers by name.
+        name: what an error calls it.
 
     Raises:
         InputError: `value` is none of them.

@@ -203,7 +203,7 @@ def _read_codebook(reader: _Bytes, num_clusters: int, scheme: int) -> npt.NDArra
             stored = (np.float32(step) * places).astype(dtype)
         else:
             stored = np.frombuffer(reader.take(num_clusters * dtype.itemsize), dtype)
-        codebook = stored.astype(np.float32)
+        codebook: npt.NDArray[np.float32] = stored.astype(np.float32)
     bad = codebook[~np.isfinite(codebook)]
     _check(bad.size == 0, "centroids", bad[:1])
     return codebook
