@@ -87,7 +87,7 @@ def test_tensors_written_past_the_caches(offset_bytes: int) -> None:
     num_weights = (8 << 20) // 4 + 1001
     codes = np.random.default_rng(7).integers(0, 3, num_weights)
     blob = palette.encode(codes, codebook=[1, 2, 5])
-    memory = np.full(4 * num_weights + 64, 0xAB, np.uint8)
+    memory = np.full(4 * num_weights + 128, 0xAB, np.uint8)
     start = -memory.ctypes.data % 64 + offset_bytes
     decoded = memory[start : start + 4 * num_weights].view(np.float32)
     palette.decode(blob, threads=2, out=decoded)
