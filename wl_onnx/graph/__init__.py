@@ -2,6 +2,7 @@
 
 from wl_onnx.graph.decoders import OPERATORS, Decoder, find_decoders, set_cache
 from wl_onnx.graph.externalize import ExternalizedModel, externalize_weights
+from wl_onnx.graph.layers import LayerInput, MatrixView, WeightLayer, Window, find_layers
 from wl_onnx.graph.load import load_model
 from wl_onnx.graph.measure import fits_in_proto, measure_file, measure_tensors
 from wl_onnx.graph.metadata import (
@@ -26,11 +27,16 @@ __all__ = [
     "CompressibleModel",
     "Decoder",
     "ExternalizedModel",
+    "LayerInput",
+    "MatrixView",
     "Replacement",
+    "WeightLayer",
     "WeightSite",
+    "Window",
     "check_output",
     "externalize_weights",
     "find_decoders",
+    "find_layers",
     "find_weights",
     "fits_in_proto",
     "hash_source",
