@@ -1,0 +1,346 @@
+"""Quantising a layer's weight so that its output, not the weight, changes least for its bits.
+
+All functions take matrices `[num_groups, num_rows, num_columns]` with a row for each output, and
+the covariance of the layer's input `[num_groups, num_columns, num_columns]`. The damage of an
+error E is tr(E C E^T): the mean squared change of the output, added up over the outputs. With the
+covariance in place of the second moments, the change of the mean is left to the bias.
+
+Source: Hassibi and Stork, "Second order derivatives for network pruning: optimal brain surgeon",
+1993; Frantar and Alistarh, "SparseGPT", 2023; Frantar, Ashkboos, Hoefler, Alistarh, "GPTQ", 2023.
+The rate term is that of entropy-constrained quantisation: Chou, Lookabaugh, Gray, 1989.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from wl_onnx.errors import InputError
+from wl_onnx.simplify.contexts import SymbolCosts, measure_symbols
+
+__all__ = [
+    "Quantization",
+    "center_moments",
+    "correct_bias",
+    "damp",
+    "measure_damage",
+    "quantize_layer",
+    "refit_codebook",
+    "retarget",
+    "uniform_codebook",
+]
+
+Float64 = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+
+_BLOCK = 64
+# Moments are sums of float32 products: a variance below this share of the energy is none.
+_ROUNDING = 1e-6
+# Damping of inputs that never change, as a share of the others': little, so that it buys no bits.
+_DEAD = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantization:
+    """A weight as indices into a codebook.
+
+    Attributes:
+        codes: int32 `[num_groups, num_rows, num_columns]`, indices into the codebook.
+        codebook: float64 `[num_symbols]`, strictly ascending, with 0 in it.
+        damage: tr(E C E^T) added up over groups, each row times its weight.
+        size_bits: what the codes cost with an ideal coder, its tables included, the codebook not.
+    """
+
+    codes: Codes
+    codebook: Float64
+    damage: float
+    size_bits: float
+
+    @property
+    def values(self) -> Float64:
+        """The quantised matrices."""
+        values: Float64 = self.codebook[self.codes]
+        return values
+
+
+def center_moments(second: Float64, mean: Float64) -> Float64:
+    """The covariance of a layer's input.
+
+    Args:
+        second: mean of x x^T `[num_groups, k, k]`, or its diagonal `[num_groups, k]`.
+        mean: mean of x `[num_groups, k]`.
+
+    Returns:
+        float64 `[num_groups, k, k]`; a diagonal gives that of the second moments, not centred,
+        for a one-hot input reaches a layer without a bias.
+    """
+    if second.ndim == 2:
+        diagonal: Float64 = np.einsum("gi,ij->gij", second, np.eye(second.shape[1]))
+        return diagonal
+    covariance: Float64 = second - mean[:, :, None] * mean[:, None, :]
+    energy, variance = np.einsum("gii->gi", second), np.einsum("gii->gi", covariance)
+    moves = variance > _ROUNDING * energy
+    covariance *= moves[:, :, None] & moves[:, None, :]
+    return covariance
+
+
+def damp(covariance: Float64, share: float) -> Float64:
+    """The covariance with a share of its mean diagonal added to the diagonal.
+
+    So what is seldom seen in the calibration data costs a little all the same, and the matrix can
+    be inverted. Inputs that never change get a thousandth of that; a group of such inputs ones.
+    """
+    diagonal = np.einsum("gii->gi", covariance)
+    alive = diagonal > 0
+    mean = diagonal.sum(axis=1) / np.maximum(1, alive.sum(axis=1))
+    added = share * mean[:, None] * np.where(alive, 1.0, _DEAD)
+    added = np.where(mean[:, None] > 0, added, 1.0)
+    damped: Float64 = covariance + added[:, :, None] * np.eye(covariance.shape[1])
+    return damped
+
+
+def retarget(weight: Float64, covariance: Float64, cross: Float64, damping: float) -> Float64:
+    """The weight whose outputs come closest to the original's, with inputs that have changed.
+
+    Args:
+        weight: the original `[num_groups, num_rows, k]`.
+        covariance: of the inputs as they are now.
+        cross: covariance of the original's inputs (rows) with those (columns).
+        damping: share of the mean diagonal that holds the weight where it is; see `damp`.
+    """
+    damped = damp(covariance, damping)
+    held = damped - covariance
+    wanted = weight @ (cross + held)
+    solved = np.linalg.solve(damped, wanted.swapaxes(1, 2))
+    target: Float64 = solved.swapaxes(1, 2).astype(np.float64)
+    return target
+
+
+def measure_damage(
+    error: Float64, covariance: Float64, row_weights: Float64 | None = None
+) -> float:
+    """tr(E C E^T), each row times its weight."""
+    rows = np.einsum("grk,grk->gr", error @ covariance, error)
+    return float((rows if row_weights is None else rows * row_weights).sum())
+
+
+def uniform_codebook(values: Float64, step: float, max_level: int = 127) -> Float64:
+    """Multiples of a step that reach as far as the values, at most max_level to each side."""
+    low = max(-max_level, int(np.floor(values.min() / step)))
+    high = min(max_level, int(np.ceil(values.max() / step)))
+    return step * np.arange(min(low, 0), max(high, 0) + 1, dtype=np.float64)
+
+
+def quantize_layer(
+    weight: Float64,
+    covariance: Float64,
+    *,
+    lam: float,
+    step: float | None = None,
+    codebook: Float64 | None = None,
+    row_weights: Float64 | None = None,
+    damping: float = 0.01,
+    sweeps: int = 3,
+    max_classes: int = 8,
+    refit: bool = True,
+) -> Quantization:
+    """Quantises a layer for least damage plus lam times its bits.
+
+    Columns are decided in order, the error of each pushed into those that are not (as GPTQ); then
+    each weight is chosen again with all others as they are, several times over, while the bits of
+    each symbol follow from how often it is used in its row and column class.
+
+    Args:
+        weight: `[num_groups, num_rows, num_columns]`.
+        covariance: of the layer's input, see `center_moments`.
+        lam: damage that one bit may cost, in units of the damage.
+        step: distance of the codebook's values, or None where a codebook is given.
+        codebook: strictly ascending, with 0 in it.
+        row_weights: what the squared error of each output counts `[num_groups, num_rows]`; ones
+            by default.
+        damping: see `damp`.
+        sweeps: how often weights are chosen again.
+        max_classes: most classes of rows and of columns for the bits; 1 for none.
+        refit: whether the codebook is fitted to the codes at the end, see `refit_codebook`.
+
+    Raises:
+        InputError: there is no codebook, or it is not ascending or lacks 0.
+    """
+    if (step is None) == (codebook is None):
+        raise InputError(
+            "cannot quantise a layer: step or codebook must be given, got both or none"
+        )
+    if codebook is None:
+        codebook = uniform_codebook(weight, float(step or 0))
+    if not (np.diff(codebook) > 0).all() or 0 not in codebook:
+        raise InputError(
+            "cannot quantise a layer: the codebook must ascend and hold 0, got "
+            f"{len(codebook)} values"
+        )
+    # A weight of an input that never changes is free to be what costs least from the start: 0.
+    weight = np.where(np.einsum("gii->gi", covariance)[:, None, :] > 0, weight, 0.0)
+    damped = damp(covariance, damping)
+    weights = np.ones(weight.shape[:2]) if row_weights is None else row_weights
+    if max_classes > 0 and codebook.size == 1:
+        sweeps = 0
+    chooser = _Chooser(codebook, weights, lam)
+    codes = chooser.nearest(weight)
+    costs = _measure(codes, codebook.size, max_classes)
+    for _ in range(2):  # once for a guess at the shares that does not come from rounding
+        codes = chooser.sweep_forward(weight, damped, costs)
+        costs = _measure(codes, codebook.size, max_classes)
+    for _ in range(sweeps):
+        codes = chooser.sweep_again(weight, damped, costs, codes)
+        costs = _measure(codes, codebook.size, max_classes)
+    codes, codebook = _drop_unused(codes, codebook)
+    if refit:
+        codebook = refit_codebook(weight, damped, codes, codebook, row_weights=weights)
+    damage = measure_damage(weight - codebook[codes], covariance, weights)
+    return Quantization(codes, codebook, damage, costs.total_bits)
+
+
+def refit_codebook(
+    weight: Float64,
+    covariance: Float64,
+    codes: Codes,
+    codebook: Float64,
+    *,
+    row_weights: Float64 | None = None,
+) -> Float64:
+    """The codebook of least damage for given codes, by least squares; 0 stays 0.
+
+    Where the fitted values would not ascend, the codebook stays as it is.
+
+    Args:
+        weight: `[num_groups, num_rows, num_columns]`.
+        covariance: of the layer's input.
+        codes: indices into the codebook, in the shape of the weight.
+        codebook: strictly ascending, with 0 in it.
+        row_weights: see `quantize_layer`.
+    """
+    free = [s for s in np.unique(codes) if codebook[s] != 0]
+    if not free:
+        return codebook
+    scale = np.ones(weight.shape[:2]) if row_weights is None else row_weights
+    normal = np.zeros((len(free), len(free)))
+    right = np.zeros(len(free))
+    for group in range(len(weight)):
+        target = (weight[group] @ covariance[group]) * scale[group][:, None]
+        used = [codes[group] == symbol for symbol in free]
+        for i, mask in enumerate(used):
+            product = (mask @ covariance[group]) * scale[group][:, None]
+            right[i] += target[mask].sum()
+            for j in range(i, len(free)):
+                normal[i, j] += product[used[j]].sum()
+    normal = normal + np.triu(normal, 1).T
+    # Held a little to where it is: a value that is used once may stand for nothing that is seen.
+    held = 1e-6 * np.trace(normal) / len(free) + 1e-300
+    normal += held * np.eye(len(free))
+    fitted = codebook.copy()
+    fitted[free] = np.linalg.solve(normal, right + held * codebook[free])
+    return fitted if (np.diff(fitted) > 0).all() else codebook
+
+
+def correct_bias(error: Float64, mean: Float64, mean_shift: Float64 | None = None) -> Float64:
+    """What is to be added to the bias so that the mean of the output stays.
+
+    Args:
+        error: quantised weight minus weight, `[num_groups, num_rows, k]`.
+        mean: mean of the layer's input now, `[num_groups, k]`.
+        mean_shift: weight times the change of that mean, `[num_groups, num_rows]`, where layers
+            before this one have changed it.
+
+    Returns:
+        float64 `[num_groups, num_rows]`.
+    """
+    added: Float64 = -np.einsum("grk,gk->gr", error, mean)
+    return added if mean_shift is None else added - mean_shift
+
+
+def _measure(codes: Codes, num_symbols: int, max_classes: int) -> SymbolCosts:
+    """Costs of all groups as one matrix, groups below each other."""
+    return measure_symbols(codes.reshape(-1, codes.shape[-1]), num_symbols, max_classes=max_classes)
+
+
+def _drop_unused(codes: Codes, codebook: Float64) -> tuple[Codes, Float64]:
+    kept = np.zeros(len(codebook), bool)
+    kept[np.unique(codes)] = True
+    kept[codebook == 0] = True
+    renumbered = (np.cumsum(kept) - 1).astype(np.int32)
+    return renumbered[codes], codebook[kept]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chooser:
+    """Choice of symbols for least weighted squared error plus lam times bits."""
+
+    codebook: Float64
+    row_weights: Float64
+    lam: float
+
+    def nearest(self, values: Float64) -> Codes:
+        middles = (self.codebook[1:] + self.codebook[:-1]) / 2
+        return np.searchsorted(middles, values).astype(np.int32)
+
+    def choose(self, values: Float64, curvature: Float64, bits: Float64) -> Codes:
+        """Symbols for one column.
+
+        Args:
+            values: where the error would be 0 `[num_groups, num_rows]`.
+            curvature: damage of a squared error `[num_groups]`.
+            bits: of each symbol `[num_groups, num_rows, num_symbols]`.
+        """
+        weights = (curvature[:, None] * self.row_weights)[..., None]
+        costs = (values[..., None] - self.codebook) ** 2
+        costs *= weights
+        costs += self.lam * bits
+        chosen: Codes = np.argmin(costs, axis=-1).astype(np.int32)
+        return chosen
+
+    def sweep_forward(self, weight: Float64, covariance: Float64, costs: SymbolCosts) -> Codes:
+        """Decides columns in order, the error of each pushed into those after it."""
+        num_groups, num_rows, k = weight.shape
+        # The most important inputs first, while there is much that can make up for them.
+        order = np.argsort(-np.einsum("gii->i", covariance), kind="stable")
+        ordered = covariance[:, order][:, :, order]
+        upper = np.linalg.cholesky(np.linalg.inv(ordered)).swapaxes(1, 2)
+        left = weight[:, :, order].copy()
+        codes = np.empty(weight.shape, np.int32)
+        for start in range(0, k, _BLOCK):
+            stop = min(start + _BLOCK, k)
+            errors = np.empty((num_groups, num_rows, stop - start))
+            for j in range(start, stop):
+                pivot = upper[:, j, j]
+                bits = costs.of_column(order[j]).reshape(num_groups, num_rows, -1)
+                chosen = self.choose(left[:, :, j], 1 / pivot**2, bits)
+                codes[:, :, order[j]] = chosen
+                error = (left[:, :, j] - self.codebook[chosen]) / pivot[:, None]
+                errors[:, :, j - start] = error
+                left[:, :, j + 1 : stop] -= error[..., None] * upper[:, None, j, j + 1 : stop]
+            left[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
+        return codes
+
+    def sweep_again(
+        self, weight: Float64, covariance: Float64, costs: SymbolCosts, codes: Codes
+    ) -> Codes:
+        """Chooses each column again with all others as they are; never makes the sum larger."""
+        num_groups, num_rows, k = weight.shape
+        codes = codes.copy()
+        error = self.codebook[codes] - weight
+        for start in range(0, k, _BLOCK):
+            stop = min(start + _BLOCK, k)
+            square = covariance[:, start:stop, start:stop]
+            gradient = error @ covariance[:, :, start:stop]
+            for j in range(start, stop):
+                curvature = covariance[:, j, j]
+                old = self.codebook[codes[:, :, j]]
+                best = old - gradient[:, :, j - start] / curvature[:, None]
+                bits = costs.of_column(j).reshape(num_groups, num_rows, -1)
+                chosen = self.choose(best, curvature, bits)
+                change = self.codebook[chosen] - old
+                codes[:, :, j] = chosen
+                error[:, :, j] += change
+                gradient += change[..., None] * square[:, None, j - start]
+        return codes
