@@ -53,31 +53,35 @@ def measure_symbols(
         num_symbols: number of symbols.
         max_classes: most classes of an axis. Fewer are taken where they cost less.
     """
-    counts = np.stack([codes == symbol for symbol in range(num_symbols)], axis=-1)
-    best = _measure(counts, np.zeros(len(codes), np.int64), np.zeros(codes.shape[1], np.int64))
+    whole = np.zeros(len(codes), np.int64), np.zeros(codes.shape[1], np.int64)
+    best = _measure(codes, num_symbols, *whole)
+    by_row = _count(codes, num_symbols, whole[1], axis=1)
     num_classes = 2
     while num_classes <= max_classes:
-        rows = _classify(counts.sum(axis=1, dtype=np.float64)[:, None], num_classes)
-        by_row = _sum_classes(counts, rows)
-        columns = _classify(by_row.swapaxes(0, 1), num_classes)
-        by_column = _sum_classes(counts.swapaxes(0, 1), columns)
-        rows = _classify(by_column.swapaxes(0, 1), num_classes)
-        nothing_r, nothing_c = np.zeros_like(rows), np.zeros_like(columns)
-        tried = [
-            _measure(counts, r, c)
-            for r, c in ((rows, columns), (nothing_r, columns), (rows, nothing_c))
-        ]
-        best = min([best, *tried], key=lambda costs: costs.total_bits)
+        rows = _classify(by_row, num_classes)
+        columns = _classify(_count(codes, num_symbols, rows, axis=0), num_classes)
+        rows = _classify(_count(codes, num_symbols, columns, axis=1), num_classes)
+        for one in ((rows, columns), (whole[0], columns), (rows, whole[1])):
+            tried = _measure(codes, num_symbols, *one)
+            best = min(best, tried, key=lambda costs: costs.total_bits)
         num_classes *= 2
     return best
 
 
-def _sum_classes(counts: npt.NDArray[np.bool_], classes: Int64) -> Float64:
-    """Counts of lines added up by class: `[class, other axis, symbol]`."""
-    chosen = np.zeros((int(classes.max()) + 1, len(classes)), np.float32)
-    chosen[classes, np.arange(len(classes))] = 1
-    flat = counts.reshape(len(classes), -1).astype(np.float32)
-    return (chosen @ flat).reshape(len(chosen), *counts.shape[1:]).astype(np.float64)
+def _count(
+    codes: npt.NDArray[np.integer], num_symbols: int, classes: Int64, *, axis: int
+) -> Float64:
+    """Symbols counted by the other axis's lines and by classes of the lines along this axis.
+
+    Returns:
+        float64 `[line, class, symbol]`; lines are columns for axis 0, rows for axis 1.
+    """
+    lines = codes if axis else codes.T
+    members = np.zeros((lines.shape[1], int(classes.max()) + 1), np.float32)
+    members[np.arange(len(classes)), classes] = 1
+    # One symbol at a time: all of them at once are many times the matrix.
+    counted = [(lines == symbol).astype(np.float32) @ members for symbol in range(num_symbols)]
+    return np.stack(counted, axis=-1).astype(np.float64)
 
 
 def _classify(lines: Float64, num_classes: int) -> Int64:
@@ -103,10 +107,11 @@ def _cost_bits(counts: Float64) -> Float64:
     return bits
 
 
-def _measure(counts: npt.NDArray[np.bool_], rows: Int64, columns: Int64) -> SymbolCosts:
-    sums = np.zeros((int(rows.max()) + 1, int(columns.max()) + 1, counts.shape[-1]))
-    by_row = _sum_classes(counts, rows).swapaxes(0, 1)
-    np.add.at(sums.swapaxes(0, 1), columns, by_row)
+def _measure(
+    codes: npt.NDArray[np.integer], num_symbols: int, rows: Int64, columns: Int64
+) -> SymbolCosts:
+    sums = np.zeros((int(rows.max()) + 1, int(columns.max()) + 1, num_symbols))
+    np.add.at(sums, rows, _count(codes, num_symbols, columns, axis=1))
     bits = _cost_bits(sums)
     side = _BITS_PER_SHARE * np.count_nonzero(sums)
     for classes in (rows, columns):

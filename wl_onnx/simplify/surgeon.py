@@ -25,6 +25,8 @@ Mask = npt.NDArray[np.bool_]
 _MAX_EXACT_COLUMNS = 1024
 # Weights left after each step of exact pruning, as a share of those before: up to so many columns.
 _STEPS = ((64, 0.9), (256, 0.8), (_MAX_EXACT_COLUMNS, 0.6))
+# Exact pruning begins where this many times the weights wanted are left; blocks find those.
+_HEAD_START = 3
 _BLOCK = 128
 
 
@@ -67,6 +69,9 @@ def prune_layer(
         return fit_kept(weight, damped, kept)
     kept = weight != 0
     fitted = weight
+    if _HEAD_START * num_kept < kept.sum():
+        kept = _prune_blocks(weight, damped, _HEAD_START * num_kept / weight.size, scale)
+        fitted = fit_kept(weight, damped, kept)
     share = next((s for k, s in _STEPS if weight.shape[2] <= k), _STEPS[-1][1])
     while (count := int(kept.sum())) > num_kept:
         left = max(num_kept, int(share * count))
