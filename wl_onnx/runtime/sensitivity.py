@@ -20,7 +20,7 @@ from wl_onnx.graph.scopes import find_bodies, find_places
 from wl_onnx.runtime.measure import run_session
 
 if TYPE_CHECKING:
-    from wl_onnx.runtime.observe import Moments
+    from wl_onnx.runtime.moments import Moments
 
 __all__ = ["measure_sensitivity"]
 

@@ -4,6 +4,7 @@ from wl_onnx.simplify.cluster import Clustering, cluster, round_codebook
 from wl_onnx.simplify.compensate import (
     Quantization,
     center_moments,
+    choose_step,
     correct_bias,
     measure_damage,
     quantize_layer,
@@ -21,6 +22,7 @@ __all__ = [
     "SymbolCosts",
     "Threshold",
     "center_moments",
+    "choose_step",
     "cluster",
     "correct_bias",
     "fit_kept",

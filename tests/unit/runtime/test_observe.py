@@ -13,13 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wl_onnx.errors import InputError
 from wl_onnx.graph import find_layers, load_model
-from wl_onnx.runtime.observe import (
-    Moments,
-    hash_calibration,
-    load_moments,
-    observe_moments,
-    save_moments,
-)
+from wl_onnx.runtime.moments import Moments, hash_calibration, load_moments, save_moments
+from wl_onnx.runtime.observe import observe_moments
 
 RNG = np.random.default_rng(0)
 

@@ -8,6 +8,7 @@ import pytest
 from wl_onnx.errors import InputError
 from wl_onnx.simplify.compensate import (
     center_moments,
+    choose_step,
     correct_bias,
     damp,
     measure_damage,
@@ -194,3 +195,27 @@ def test_codebooks_that_cannot_be_used() -> None:
         quantize_layer(weight, covariance, lam=0)
     with pytest.raises(InputError, match="the codebook must ascend and hold 0, got 2 values"):
         quantize_layer(weight, covariance, lam=0, codebook=np.array([1.0, 2.0]))
+
+
+def test_chosen_step_follows_lambda_curvature_and_row_weights() -> None:
+    diagonal = np.diag([2.0, 2.0, 2.0, 0.0])[None]
+    step = choose_step(diagonal, 0.1, ratio=0.2, damping=1e-9)
+    assert step == pytest.approx(np.sqrt(0.1 / (0.2 * 2)))
+    halved = choose_step(
+        diagonal, 0.1, ratio=0.2, damping=1e-9, row_weights=np.array([[4.0, 4, 0]])
+    )
+    assert halved == pytest.approx(step / 2)
+    assert choose_step(np.zeros((1, 3, 3)), 0.1) == 1.0
+
+
+def test_the_chosen_step_is_near_the_best_at_many_bits() -> None:
+    rng = np.random.default_rng(11)
+    covariance = covariance_of(make_inputs(rng, 600, 20))
+    weight, lam = rng.standard_normal((1, 100, 20)), 1e-4
+    chosen = choose_step(covariance, lam, ratio=0.116)
+    sums = {
+        factor: (q := quantize_layer(weight, covariance, lam=lam, step=factor * chosen)).damage
+        + lam * q.size_bits
+        for factor in (0.25, 1, 4)
+    }
+    assert sums[1] == min(sums.values())
