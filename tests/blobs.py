@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from collections.abc import Sequence
 
 import mmh3
 import numpy as np
 import numpy.typing as npt
 
-LAYOUTS = {"ribbon": 1, "xor": 2}
+LAYOUTS = {"ribbon": 1, "xor": 2, "prefix": 3}
 HASHES = {"tabulation": 1, "murmur3": 2}
 SCHEMES = [(layout, hash_) for layout in LAYOUTS for hash_ in HASHES]
 
 # Written once by the encoder and kept, so that the format cannot drift: key i of 40 is index
 # 61 * i + i * i % 23 of 2,500 and has centroid i % 5.
+STORED_BITS: dict[str, int | list[int]] = {"ribbon": 8, "xor": 8, "prefix": [9, 4, 7, 4, 11]}
 STORED_CODEBOOK = [-2.0, -0.5, 0.25, 1.0, 3.0]
 STORED_BLOBS = {
     ("ribbon", "tabulation"): bytes.fromhex(
@@ -41,6 +43,20 @@ STORED_BLOBS = {
         "0000640000007858003242878d002ada73a80000004200c9000000760080000d98000000002916db30c2"
         "00decc06679228009800e8a8c1d33bcfed09a1e9aed81c7561054e"
     ),
+    ("prefix", "tabulation"): bytes.fromhex(
+        "574c4f5801010000c40900000000000003010b0a0500000063000000280000000100000000c000b80034"
+        "003c004238360a030000000800000800000800000800005ab9ddec8a080000032719540b00000057d5e1"
+        "1e9e020000f450d3d601020000f475a701000000005dc8be0000000000eea61c01000000006fd8010000"
+        "000000a32900000000000097100000000000009410000000000000ae791fc8a4776ccf79e14679c4ee08"
+        "27"
+    ),
+    ("prefix", "murmur3"): bytes.fromhex(
+        "574c4f5801010000c40900000000000003020b0a0500000063000000280000000100000000c000b80034"
+        "003c004238360a03000000080000080000080000080000e4a92008900100005ded9d2f150100003d81c4"
+        "65bd0000008af41e16a0010000282559000000000099ee702000000000f9a3252000000000b821010000"
+        "000000bab6000000000000ab02000000000000a40200000000000075f059bfbb62d44151a4e773d5498e"
+        "bb"
+    ),
 }
 
 
@@ -51,7 +67,10 @@ def reseal(blob: bytes) -> bytes:
 
 @dataclasses.dataclass
 class BlobFields:
-    """What `to_bytes` writes, right or wrong. A block is (num_groups, units, attempt)."""
+    """What `to_bytes` writes, right or wrong.
+
+    A block is (num_groups, units, attempt); of layout 3 units and attempt of every level.
+    """
 
     num_weights: int
     layout: int
@@ -60,8 +79,9 @@ class BlobFields:
     codebook: npt.NDArray[np.floating]  # float16 or float32, as it is stored
     seed: int
     num_keys: int
-    blocks: list[tuple[int, int, int]]
+    blocks: list[tuple[int, ...]]
     tables: bytes
+    lengths: bytes = b""  # of layout 3, as they are packed
 
     def to_bytes(self) -> bytes:
         codebook_type = 10 if self.codebook.dtype == np.float16 else 1
@@ -78,15 +98,39 @@ class BlobFields:
             len(self.blocks),
         )
         body += self.codebook.tobytes()
-        body += b"".join(struct.pack("<IHB", *block) for block in self.blocks)
+        body += self.lengths
+        for block in self.blocks:
+            body += struct.pack("<I" + (len(block) - 1) // 2 * "HB", *block)
         return reseal(body + self.tables + bytes(16))
+
+
+def pack_lengths(lengths: Sequence[int]) -> bytes:
+    """The lengths of codes as layout 3 has them."""
+    padded = [*lengths, 1] if len(lengths) % 2 else [*lengths]
+    pairs = zip(padded[::2], padded[1::2], strict=True)
+    return bytes((first - 1) | (second - 1) << 4 for first, second in pairs)
+
+
+def level_planes(lengths: Sequence[int]) -> list[int]:
+    """How many planes each table of a block has that is of layout 3."""
+    levels = sorted(set(lengths))
+    return [level - above for level, above in zip(levels, [0, *levels[:-1]], strict=True)]
+
+
+def random_lengths(rng: np.random.Generator, count: int) -> list[int]:
+    """Lengths of codes of which the sum of 2**-length is at most 1."""
+    least = max(1, (count - 1).bit_length())
+    lengths = rng.integers(1, 17, count) if rng.random() < 0.3 else rng.integers(least, 17, count)
+    while (2.0**-lengths).sum() > 1:
+        lengths[rng.integers(count)] = rng.integers(least, 17)
+    return [int(length) for length in lengths]
 
 
 def random_tables(rng: np.random.Generator, layout: int, bits: int, units: list[int]) -> bytes:
     """Tables of random cells; the bits of a last byte that belong to no cell are 0."""
     tables = []
     for count in units:
-        num_bits = (8 if layout == 1 else 3) * count * bits
+        num_bits = (3 if layout == 2 else 8) * count * bits
         table = bytearray(rng.bytes(-(-num_bits // 8)))
         if num_bits % 8:
             table[-1] &= (1 << num_bits % 8) - 1
@@ -96,17 +140,31 @@ def random_tables(rng: np.random.Generator, layout: int, bits: int, units: list[
 
 def random_blob(rng: np.random.Generator, *, max_groups: int = 6) -> bytes:
     """A valid blob of random tables: no encoder made it, and many weights are not zero."""
-    layout = int(rng.integers(1, 3))
+    layout = int(rng.integers(1, 4))
     bits = int(rng.integers(1, 17))
     num_clusters = int(min(2**bits, 4096, 2 ** rng.uniform(0, 13)))
+    lengths: list[int] = []
+    planes = [bits]
+    if layout == 3:
+        num_clusters = min(num_clusters, 300)
+        lengths = random_lengths(rng, num_clusters)
+        bits, planes = max(lengths), level_planes(lengths)
     num_groups = int(rng.integers(1, max_groups + 1))
-    blocks = []
+    blocks: list[tuple[int, ...]] = []
+    tables = b""
     left = num_groups
     while left > 0:
         count = int(rng.integers(1, left + 1))
-        most = 300 if rng.random() < 0.9 else (65535 if layout == 1 else 4096)
-        units = int(rng.choice([0, 8, 9, rng.integers(8, most + 1)], p=[0.1, 0.1, 0.1, 0.7]))
-        blocks.append((count, units, int(rng.integers(256))))
+        most = 300 if rng.random() < 0.9 else (4096 if layout == 2 else 65535)
+        block = [count]
+        units = 1
+        for width in planes:
+            if units > 0:
+                weights = [0.1, 0.1, 0.1, 0.7]
+                units = int(rng.choice([0, 8, 9, rng.integers(8, most + 1)], p=weights))
+            block += [units, int(rng.integers(256))]
+            tables += random_tables(rng, layout, width, [units])
+        blocks.append(tuple(block))
         left -= count
     num_weights = (num_groups - 1) * 1024 + int(rng.integers(1, 1025))
     return BlobFields(
@@ -118,7 +176,8 @@ def random_blob(rng: np.random.Generator, *, max_groups: int = 6) -> bytes:
         seed=int(rng.integers(2**32)),
         num_keys=int(rng.integers(num_weights + 1)),
         blocks=blocks,
-        tables=random_tables(rng, layout, bits, [units for _, units, _ in blocks]),
+        tables=tables,
+        lengths=pack_lengths(lengths),
     ).to_bytes()
 
 

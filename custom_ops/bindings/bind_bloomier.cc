@@ -33,8 +33,13 @@ BloomierView parse(const Array<const uint8_t>& blob) {
 }
 
 nb::bytes encode(Array<const uint32_t> indices, Array<const uint16_t> values, uint64_t num_weights,
-                 Array<const float> codebook, int bits, int layout, int hash, int codebook_type,
-                 uint32_t seed, uint32_t threads) {
+                 Array<const float> codebook, Array<const uint8_t> lengths, int layout, int hash,
+                 int codebook_type, uint32_t seed, uint32_t threads) {
+  if (lengths.size() != codebook.size()) {
+    throw InvalidArgumentError("there must be one length for each centroid, got " +
+                               std::to_string(lengths.size()) + " for " +
+                               std::to_string(codebook.size()));
+  }
   if (indices.size() != values.size()) {
     throw InvalidArgumentError("there must be one value for each index, got " +
                                std::to_string(values.size()) + " for " +
@@ -47,7 +52,8 @@ nb::bytes encode(Array<const uint32_t> indices, Array<const uint16_t> values, ui
   spec.num_keys = indices.size();
   spec.codebook = codebook.data();
   spec.num_clusters = static_cast<uint32_t>(std::min<size_t>(codebook.size(), kMaxClusters + 1));
-  spec.bits = bits;
+  spec.bits = lengths.size() > 0 ? lengths.data()[0] : 1;
+  spec.lengths = lengths.data();
   spec.layout = static_cast<Layout>(layout);
   spec.hash = static_cast<Hash>(hash);
   spec.codebook_type = static_cast<CodebookType>(codebook_type);
@@ -88,7 +94,13 @@ void decode(Array<const uint8_t> blob, int onnx_type, uint32_t threads, Array<ui
 void decode_codes(Array<const uint8_t> blob, uint32_t threads, Array<uint16_t> output) {
   const BloomierView view = parse(blob);
   check_output(view.num_weights, sizeof(uint16_t), output.size() * sizeof(uint16_t));
-  decode_elements(view, code_elements(1, view.num_clusters), sizeof(uint16_t), threads,
+  std::vector<uint8_t> elements;
+  for (uint32_t place = 0; place < view.num_clusters; ++place) {
+    const uint32_t code = view.centroid_number(place) + 1;
+    elements.push_back(static_cast<uint8_t>(code & 0xffU));
+    elements.push_back(static_cast<uint8_t>(code >> 8));
+  }
+  decode_elements(view, elements, sizeof(uint16_t), threads,
                   reinterpret_cast<uint8_t*>(output.data()));
 }
 
@@ -104,7 +116,17 @@ nb::dict describe(Array<const uint8_t> blob) {
   fields["num_clusters"] = view.num_clusters;
   fields["num_blocks"] = view.blocks.size();
   fields["seed"] = view.seed;
-  fields["codebook"] = view.codebook;
+  std::vector<float> codebook(view.num_clusters);
+  std::vector<int> lengths(view.num_clusters, view.bits);
+  for (uint32_t place = 0; place < view.num_clusters; ++place) {
+    codebook[view.centroid_number(place)] = view.codebook[place];
+  }
+  uint32_t place = 0;
+  for (const CodeLevel& level : view.code.levels) {
+    for (; place < level.num_codes; ++place) lengths[view.code.order[place]] = level.length;
+  }
+  fields["codebook"] = codebook;
+  fields["lengths"] = lengths;
   return fields;
 }
 
@@ -112,8 +134,8 @@ nb::dict describe(Array<const uint8_t> blob) {
 
 void bind_bloomier(nb::module_& module) {
   module.def("bloomier_encode", &encode, "indices"_a.noconvert(), "values"_a.noconvert(),
-             "num_weights"_a, "codebook"_a.noconvert(), "bits"_a, "layout"_a, "hash"_a,
-             "codebook_type"_a, "seed"_a, "threads"_a, "The blob without its checksum.");
+             "num_weights"_a, "codebook"_a.noconvert(), "lengths"_a.noconvert(), "layout"_a,
+             "hash"_a, "codebook_type"_a, "seed"_a, "threads"_a, "The blob without its checksum.");
   module.def("bloomier_decode", &decode, "blob"_a, "onnx_type"_a, "threads"_a,
              "output"_a.noconvert(), "Writes the tensor's bytes into `output`.");
   module.def("bloomier_decode_codes", &decode_codes, "blob"_a, "threads"_a, "output"_a.noconvert(),

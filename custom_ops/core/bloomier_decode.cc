@@ -38,22 +38,25 @@ class BlockReader {
                HashWord(view.hash, kBunches, kernel_)} {}
 
   void open(const BloomierBlock& block) {
-    block_ = &block;
-    if (block.units == 0) return;
-    seeds_ = block_seeds(view_.seed, block.attempt);
-    if (view_.layout == Layout::kRibbon) {
+    table_ = &view_.tables[block.first_table];
+    if (table_->units == 0) return;
+    seeds_ = block_seeds(view_.seed, table_->attempt);
+    if (view_.layout != Layout::kXor) {
       words_[0].set_seeds(seeds_.s[1], seeds_.s[4]);
       words_[1].set_seeds(seeds_.s[2], seeds_.s[5]);
+      if (view_.layout == Layout::kPrefix) open_levels();
     } else {
       for (uint32_t j = 0; j < 3; ++j) bases_[j].set_seeds(seeds_.s[j], seeds_.s[3 + j]);
       words_[0].set_seeds(seeds_.s[6], seeds_.s[7]);
-      kernel_.unpack_cells(block.table, 3 * block.units, view_.bits, cells_);
+      kernel_.unpack_cells(table_->bytes, 3 * table_->units, view_.bits, cells_);
     }
   }
 
   const Hits& query(uint32_t group) {
-    if (block_->units == 0) {
+    if (table_->units == 0) {
       hits_.count = 0;
+    } else if (view_.layout == Layout::kPrefix) {
+      query_prefix(group);
     } else if (view_.layout == Layout::kRibbon) {
       query_ribbon(group);
     } else {
@@ -72,12 +75,61 @@ class BlockReader {
     query.high = high.words;
     query.high_offset = high.offset;
     query.phase = murmur3_32(group, seeds_.s[0]);
-    query.planes = block_->table;
-    query.plane_bytes = block_->units;
+    query.planes = table_->bytes;
+    query.plane_bytes = table_->units;
     query.bits = view_.bits;
     query.value_bits = value_bits_;
     query.num_clusters = view_.num_clusters;
     kernel_.query_ribbon(query, &hits_);
+  }
+
+  // The levels of a block that have keys; codes beyond them stand for no weight of the block.
+  void open_levels() {
+    int num_levels = 0;
+    uint32_t limit = 0;
+    for (const CodeLevel& code : view_.code.levels) {
+      const BloomierTable& table = table_[num_levels];
+      if (table.units == 0) break;
+      PrefixLevel& level = levels_[num_levels];
+      level.planes = table.bytes;
+      level.plane_bytes = table.units;
+      level.num_planes = view_.table_planes(static_cast<size_t>(num_levels));
+      level.end = code.length;
+      level.limit = code.limit;
+      level.rank_offset = code.num_codes - (code.limit >> (kMaxCodeLength - code.length));
+      phase_seeds_[num_levels] = block_seeds(view_.seed, table.attempt).s[0];
+      limit = code.limit;
+      ++num_levels;
+    }
+    for (int i = 0; i < num_levels; ++i) {
+      const uint32_t unread = 0xffffU >> levels_[i].end;
+      levels_[i].open_limit = (limit + unread) & ~unread;
+    }
+    int value_bits = kMaxCodeLength;  // without the zeros before the first 1 of an accepted answer
+    while (value_bits > kMaxCodeLength - levels_[0].end && limit <= 1U << (value_bits - 1)) {
+      --value_bits;
+    }
+    prefix_.top.planes = levels_[0].planes;
+    prefix_.top.plane_bytes = levels_[0].plane_bytes;
+    prefix_.top.bits = kMaxCodeLength;
+    prefix_.top.value_bits = value_bits;
+    prefix_.top.num_clusters = view_.num_clusters;
+    prefix_.levels = levels_;
+    prefix_.num_levels = num_levels;
+  }
+
+  void query_prefix(uint32_t group) {
+    const HashWord::Words low = words_[0].group(group);
+    const HashWord::Words high = words_[1].group(group);
+    prefix_.top.low = low.words;
+    prefix_.top.low_offset = low.offset;
+    prefix_.top.high = high.words;
+    prefix_.top.high_offset = high.offset;
+    for (int i = 0; i < prefix_.num_levels; ++i) {
+      levels_[i].phase = murmur3_32(group, phase_seeds_[i]);
+    }
+    prefix_.top.phase = levels_[0].phase;
+    kernel_.query_prefix(prefix_, &hits_);
   }
 
   void query_xor(uint32_t group) {
@@ -91,7 +143,7 @@ class BlockReader {
     query.masks = masks.words;
     query.mask_offset = masks.offset;
     query.cells = cells_;
-    query.segment = block_->units;
+    query.segment = table_->units;
     query.bits = view_.bits;
     query.num_clusters = view_.num_clusters;
     kernel_.query_xor(query, &hits_);
@@ -103,7 +155,10 @@ class BlockReader {
   HashWord words_[2];
   HashWord bases_[3];
   BlockSeeds seeds_;
-  const BloomierBlock* block_ = nullptr;
+  const BloomierTable* table_ = nullptr;  // the first of the block
+  PrefixQuery prefix_;
+  PrefixLevel levels_[kMaxCodeLength];
+  uint32_t phase_seeds_[kMaxCodeLength];
   Hits hits_;
   uint16_t cells_[3 * kMaxXorSegment];
 };

@@ -23,7 +23,8 @@ struct BloomierSpec {
   uint64_t num_keys = 0;
   const float* codebook = nullptr;  // [num_clusters], finite (as float16 too, where so stored)
   uint32_t num_clusters = 0;
-  int bits = 0;
+  int bits = 0;                      // of a cell; prefix: not used
+  const uint8_t* lengths = nullptr;  // prefix: [num_clusters], bits of each centroid's code
   Layout layout = Layout::kRibbon;
   Hash hash = Hash::kTabulation;
   CodebookType codebook_type = CodebookType::kFloat16;

@@ -16,6 +16,9 @@ namespace wl {
 // Bytes of a plane to try at one attempt, or 0 where so many keys fit in no table.
 uint32_t ribbon_units(size_t num_keys, uint32_t attempt);
 
+// The same for a level of a prefix code.
+uint32_t level_units(size_t num_keys, uint32_t attempt);
+
 // Memory that is used again from block to block.
 struct RibbonScratch {
   std::vector<uint32_t> starts;         // [units]: how many keys start before

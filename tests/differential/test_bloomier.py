@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.blobs import SCHEMES, random_blob, random_keys
+from tests.blobs import SCHEMES, random_blob, random_keys, random_lengths
 from wl_onnx.codecs import bloomier
 from wl_onnx.kernels import reference
 from wl_onnx.kernels.native import core
@@ -101,7 +101,7 @@ def test_encoded_blobs(
         values,
         num_weights=num_weights,
         codebook=rng.normal(size=num_clusters),
-        bits=bits,
+        bits=random_lengths(rng, num_clusters) if layout == "prefix" else bits,
         layout=layout,
         hash=hash_,
         seed=int(rng.integers(2**32)),
@@ -175,7 +175,7 @@ def awkward_centroids() -> npt.NDArray[np.float32]:
     return np.concatenate([both, -both, bits[np.isfinite(bits)]])
 
 
-@pytest.mark.parametrize("layout", ["ribbon", "xor"])
+@pytest.mark.parametrize("layout", ["ribbon", "xor", "prefix"])
 @pytest.mark.parametrize("onnx_type", ELEMENT_TYPES)
 def test_elements_are_rounded_as_numpy_rounds(target: str, onnx_type: int, layout: str) -> None:
     codebook = awkward_centroids()

@@ -8,7 +8,7 @@ import mmh3
 import numpy as np
 import pytest
 
-from tests.blobs import SCHEMES, STORED_BLOBS, STORED_CODEBOOK
+from tests.blobs import SCHEMES, STORED_BITS, STORED_BLOBS, STORED_CODEBOOK
 from wl_onnx.codecs import bloomier
 from wl_onnx.kernels import reference
 
@@ -18,9 +18,12 @@ CODES_DIGESTS = {
     ("ribbon", "murmur3"): "d4308614fbd001e8f3b9c29be4882fb0",
     ("xor", "tabulation"): "99c5b4fe795957c9c8faf618d9628aaa",
     ("xor", "murmur3"): "6e710e5cabe299a9bfe45433061dc6a8",
+    ("prefix", "tabulation"): "7aae0654b2d83b9a9a16a75d0452dc4c",
+    ("prefix", "murmur3"): "9eb95fdcc744613cc4b16dcb96c79632",
 }
 
 # An encoding of 9,000 keys: the blob's own checksum, and the digest of its float32 weights.
+# Prefix: centroid j's code has 4 + j bits.
 # tests/native/test_bloomier.cc has the same numbers, for CPUs that Python does not run on.
 ENCODED_DIGESTS = {
     ("ribbon", "tabulation"): (
@@ -38,6 +41,14 @@ ENCODED_DIGESTS = {
     ("xor", "murmur3"): (
         "685b4c0537a6b58db4f3f3351b26da00",
         "d21705edd289591c27252e7162fed7b9",
+    ),
+    ("prefix", "tabulation"): (
+        "b3b0c9feebfbf71606f5a1a689e5f7e4",
+        "39dd9339e674e9d40e90cfdd0be39f52",
+    ),
+    ("prefix", "murmur3"): (
+        "aa77b50fe200ec485715fe16f00fd94e",
+        "f3545da163a1196241dc3331308a45a1",
     ),
 }
 
@@ -65,8 +76,8 @@ def test_stored_blobs_are_written_as_ever(scheme: tuple[str, str]) -> None:
     layout, hash_ = scheme
     i = np.arange(40)
     blob = bloomier.encode(
-        61 * i + i * i % 23, i % 5, num_weights=2500, codebook=STORED_CODEBOOK, bits=8,
-        layout=layout, hash=hash_, seed=99,
+        61 * i + i * i % 23, i % 5, num_weights=2500, codebook=STORED_CODEBOOK,
+        bits=STORED_BITS[layout], layout=layout, hash=hash_, seed=99,
     )  # fmt: skip
     assert blob.hex() == STORED_BLOBS[scheme].hex()
 
@@ -77,7 +88,8 @@ def test_an_encoding_of_several_blocks_has_the_same_bytes_as_ever(scheme: tuple[
     i = np.arange(9000)
     blob = bloomier.encode(
         37 * i + i * i % 31, 7 * i * i % 13, num_weights=333_100,
-        codebook=(np.arange(13) - 6) / 8 + 1 / 64, bits=9, layout=layout, hash=hash_, seed=2024,
+        codebook=(np.arange(13) - 6) / 8 + 1 / 64,
+        bits=4 + np.arange(13) if layout == "prefix" else 9, layout=layout, hash=hash_, seed=2024,
     )  # fmt: skip
     assert bloomier.inspect(blob).num_blocks == 3
     checksum, weights_digest = ENCODED_DIGESTS[scheme]

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.blobs import SCHEMES, STORED_BLOBS, BlobFields, random_blob, random_tables, reseal
+from tests.blobs import (
+    SCHEMES,
+    STORED_BLOBS,
+    BlobFields,
+    level_planes,
+    pack_lengths,
+    random_blob,
+    random_tables,
+    reseal,
+)
 from wl_onnx.codecs import bloomier
 from wl_onnx.errors import BlobError
 from wl_onnx.kernels import reference
@@ -60,9 +69,33 @@ def several_blocks(layout: int, hash_: int) -> bytes:
     ).to_bytes()
 
 
+def several_levels() -> bytes:
+    """A blob of prefix codes in three blocks: with all levels, with the first alone, with none."""
+    rng = np.random.default_rng(3)
+    blocks = [(2, 9, 3, 31, 0, 8, 255), (1, 10, 0, 0, 0, 0, 7), (1, 0, 1, 0, 2, 0, 3)]
+    tables = [
+        random_tables(rng, 3, width, [units])
+        for block in blocks
+        for width, units in zip([2, 3, 4], block[1::2], strict=True)
+    ]
+    return BlobFields(
+        num_weights=4 * 1024 - 77,
+        layout=3,
+        hash=1,
+        bits=9,
+        codebook=np.array([1, 2, 3], np.float32),
+        seed=11,
+        num_keys=100,
+        blocks=blocks,
+        tables=b"".join(tables),
+        lengths=pack_lengths([9, 2, 5]),
+    ).to_bytes()
+
+
 SMALL_BLOBS = {f"{layout}-{hash_}": STORED_BLOBS[layout, hash_] for layout, hash_ in SCHEMES}
 SMALL_BLOBS["ribbon-blocks"] = several_blocks(1, 1)
 SMALL_BLOBS["xor-blocks"] = several_blocks(2, 2)
+SMALL_BLOBS["prefix-blocks"] = several_levels()
 
 
 @pytest.fixture(params=SMALL_BLOBS)
@@ -183,9 +216,13 @@ def test_header_fields_that_lie(blob: bytes, field: str) -> None:
 def test_block_fields_that_lie(blob: bytes, field: str) -> None:
     info = bloomier.inspect(blob)
     first = 36 + info.num_clusters * (2 if info.codebook_type == "float16" else 4)
+    size = 7
+    if info.layout == "prefix":
+        first += -(-info.num_clusters // 2)
+        size = 4 + 3 * len(set(info.lengths.tolist()))
     for block in range(info.num_blocks):
         offset, code = BLOCK_FIELDS[field]
-        offset += first + 7 * block
+        offset += first + size * block
         (value,) = struct.unpack_from(f"<{code}", blob, offset)
         accepted = 0
         for lie in boundary_values(code, value):
@@ -206,10 +243,16 @@ def consistent_blob(**change: Any) -> bytes:
         "blocks": [(1, 20, 0)],
     }
     fields.update(change)
-    bits = fields["bits"]
+    planes = [fields["bits"]]
+    if fields["layout"] == 3:
+        lengths = fields.setdefault("lengths", pack_lengths([9, 4, 4, 6]))
+        num_clusters = fields["codebook"].size
+        nibbles = [1 + (byte >> shift & 15) for byte in lengths for shift in (0, 4)]
+        planes = level_planes(nibbles[:num_clusters])
     sizes = [
-        units * bits if fields["layout"] == 1 else -(-3 * units * bits // 8)
-        for _, units, _ in fields["blocks"]
+        -(-3 * units * width // 8) if fields["layout"] == 2 else units * width
+        for block in fields["blocks"]
+        for width, units in zip(planes, block[1::2], strict=True)
     ]
     tables = np.random.default_rng(6).bytes(sum(sizes))
     return BlobFields(**fields, tables=tables).to_bytes()
@@ -228,6 +271,24 @@ def consistent_blob(**change: Any) -> bytes:
         {"blocks": [(1, 4096, 255)], "layout": 2},
         {"blocks": [(1, 0, 255)]},
         {"num_weights": 1025, "blocks": [(1, 0, 0), (1, 8, 0)]},
+        {"layout": 3, "blocks": [(1, 8, 0, 8, 0, 65535, 0)]},
+        {"layout": 3, "blocks": [(1, 8, 0, 9, 0, 0, 255)]},
+        {"layout": 3, "blocks": [(1, 0, 1, 0, 2, 0, 255)]},
+        {"layout": 3, "bits": 2, "lengths": b"\x11\x11", "blocks": [(1, 20, 0)]},
+        {
+            "layout": 3,
+            "bits": 1,
+            "codebook": np.ones(1, np.float32),
+            "lengths": b"\x00",
+            "blocks": [(1, 20, 0)],
+        },
+        {
+            "layout": 3,
+            "bits": 16,
+            "codebook": np.ones(4096, np.float16),
+            "lengths": b"\xff" * 2048,
+            "blocks": [(1, 20, 0)],
+        },
     ],
     ids=str,
 )
@@ -238,7 +299,7 @@ def test_the_last_that_is_allowed(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layout": 3}, "layout must be 1 or 2, got 3 at byte 16"),
+        ({"layout": 4}, "layout must be 1, 2 or 3, got 4 at byte 16"),
         ({"hash": 0}, "hash must be 1 or 2, got 0 at byte 17"),
         ({"bits": 0, "codebook": np.ones(1, np.float16)}, "bits must be .*, got 0 at byte 18"),
         ({"bits": 17}, "bits must be from 1 to 16, got 17 at byte 18"),
@@ -257,6 +318,31 @@ def test_the_last_that_is_allowed(change: dict[str, Any]) -> None:
         ({"blocks": [(1, 7, 0)]}, "table must be of a possible size, got 7 at byte 48"),
         ({"blocks": [(1, 7, 0)], "layout": 2}, "must be of a possible size, got 7 at byte 48"),
         ({"blocks": [(1, 4097, 0)], "layout": 2}, "of a possible size, got 4097 at byte 48"),
+        (
+            {"layout": 3, "blocks": [(1, 9, 0, 7, 0, 8, 0)]},
+            "of a possible size, got 7 at byte 53",
+        ),
+        (
+            {"layout": 3, "blocks": [(1, 9, 0, 0, 0, 8, 0)]},
+            "no table may follow one without keys, got 8 at byte 56",
+        ),
+        (
+            {"layout": 3, "bits": 8, "blocks": [(1, 9, 0, 9, 0, 9, 0)]},
+            "bits must be the length of the longest code, got 8 at byte 18",
+        ),
+        (  # 1/2 + 1/4 + 1/4 + 1/512
+            {"layout": 3, "lengths": b"\x80\x11", "blocks": [(1, 9, 0, 9, 0, 9, 0)]},
+            r"the sum of 2\^-length over the codes must be at most 1, got 4 at byte 44",
+        ),
+        (
+            {
+                "layout": 3,
+                "codebook": np.ones(3, np.float16),
+                "lengths": b"\x83\x13",
+                "blocks": [(1, 9, 0, 9, 0)],
+            },
+            "bits behind the last length must be 0, got 19 at byte 43",
+        ),
     ],
     ids=str,
 )
@@ -344,7 +430,7 @@ def test_random_payloads() -> None:
         frame = struct.pack("<4sBBHQ", b"WLOX", 1, 1, 0, int(2 ** rng.uniform(0, 14)))
         payload = bytearray(rng.bytes(int(rng.integers(0, 120))))
         if len(payload) > 20:  # a header that goes some way
-            payload[:4] = bytes([rng.integers(1, 3), rng.integers(1, 3), rng.integers(1, 17), 1])
+            payload[:4] = bytes([rng.integers(1, 4), rng.integers(1, 3), rng.integers(1, 17), 1])
             struct.pack_into("<I", payload, 4, int(rng.integers(0, 5)))
             struct.pack_into("<II", payload, 12, 0, int(rng.integers(0, 4)))
         check_like_reference(reseal(frame + bytes(payload) + bytes(16)))
@@ -358,4 +444,4 @@ def test_random_tables_with_lying_fields() -> None:
         offset, code = list(HEADER_FIELDS.values())[rng.integers(4, len(HEADER_FIELDS))]
         (value,) = struct.unpack_from(f"<{code}", good, offset)
         lies = boundary_values(code, value)
-        check_like_reference(with_field(good, offset, code, int(rng.choice(lies))))
+        check_like_reference(with_field(good, offset, code, lies[rng.integers(len(lies))]))

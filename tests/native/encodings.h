@@ -15,7 +15,7 @@
 
 namespace wl {
 
-constexpr Layout kLayouts[] = {Layout::kRibbon, Layout::kXor};
+constexpr Layout kLayouts[] = {Layout::kRibbon, Layout::kXor, Layout::kPrefix};
 constexpr Hash kHashes[] = {Hash::kTabulation, Hash::kMurmur3};
 
 // A spec together with what it points to.
@@ -23,6 +23,7 @@ struct Encoding {
   std::vector<uint32_t> indices;
   std::vector<uint16_t> values;
   std::vector<float> codebook;
+  std::vector<uint8_t> lengths;
   BloomierSpec spec;
 
   const BloomierSpec& complete() {
@@ -30,6 +31,7 @@ struct Encoding {
     spec.values = values.data();
     spec.num_keys = indices.size();
     spec.codebook = codebook.data();
+    spec.lengths = lengths.data();
     spec.num_clusters = static_cast<uint32_t>(codebook.size());
     return spec;
   }
@@ -49,6 +51,7 @@ inline Encoding make_encoding(Layout layout, Hash hash, uint32_t num_keys, uint3
   }
   encoding.spec.num_weights = uint64_t{first} + 37 * uint64_t{num_keys} + 100;
   encoding.spec.bits = bits;
+  encoding.lengths.assign(num_clusters, static_cast<uint8_t>(bits));
   encoding.spec.layout = layout;
   encoding.spec.hash = hash;
   encoding.spec.seed = 2024;

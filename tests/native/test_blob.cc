@@ -82,8 +82,9 @@ int main() {
   for (const wl::Layout layout : wl::kLayouts) {
     for (const wl::Hash hash : wl::kHashes) {
       const int bits = hash == wl::Hash::kTabulation ? 3 : 16;
-      const std::vector<uint8_t> blob =
-          wl::encode(wl::make_encoding(layout, hash, 60, 5, bits, 1000));
+      wl::Encoding encoding = wl::make_encoding(layout, hash, 60, 5, bits, 1000);
+      encoding.lengths = {2, 3, 9, 4, 4};
+      const std::vector<uint8_t> blob = wl::encode(encoding);
       CHECK(wl::read(blob));
       wl::check_prefixes(blob);
       wl::check_changes(blob);

@@ -38,16 +38,44 @@ void check_golden_digests() {
        "122afca2df1923519010ca7e5d01278f"},
       {Layout::kXor, Hash::kMurmur3, "685b4c0537a6b58db4f3f3351b26da00",
        "d21705edd289591c27252e7162fed7b9"},
+      {Layout::kPrefix, Hash::kTabulation, "b3b0c9feebfbf71606f5a1a689e5f7e4",
+       "39dd9339e674e9d40e90cfdd0be39f52"},
+      {Layout::kPrefix, Hash::kMurmur3, "aa77b50fe200ec485715fe16f00fd94e",
+       "f3545da163a1196241dc3331308a45a1"},
   };
   for (const auto& golden : goldens) {
-    const std::vector<uint8_t> blob =
-        encode(make_encoding(golden.layout, golden.hash, 9000, 13, 9));
+    Encoding encoding = make_encoding(golden.layout, golden.hash, 9000, 13, 9);
+    for (uint8_t j = 0; j < 13; ++j) encoding.lengths[j] = static_cast<uint8_t>(4 + j);
+    const std::vector<uint8_t> blob = encode(encoding);
     CHECK(hex(blob.data() + blob.size() - 16) == golden.checksum);
     const std::vector<uint8_t> weights = decode(blob, ElementType::kFloat32);
     uint8_t digest[16];
     murmur3_128(weights.data(), weights.size(), digest);
     CHECK(hex(digest) == golden.weights);
   }
+}
+
+void check_different_lengths(Hash hash) {
+  Encoding encoding = make_encoding(Layout::kPrefix, hash, 9000, 7, 9);
+  encoding.spec.codebook_type = CodebookType::kFloat32;
+  encoding.lengths = {4, 1, 16, 9, 9, 3, 5};
+  const std::vector<uint8_t> blob = encode(encoding);
+  CHECK(encode(encoding, 3) == blob);
+  std::vector<uint8_t> first;
+  for (const char* name : available_targets()) {
+    CHECK(set_target(name));
+    const std::vector<uint8_t> weights = decode(blob, ElementType::kFloat32);
+    for (size_t i = 0; i < encoding.indices.size(); ++i) {
+      CHECK(float_at(weights, encoding.indices[i]) == encoding.codebook[encoding.values[i]]);
+    }
+    if (first.empty()) first = weights;
+    CHECK(weights == first);
+  }
+  encoding.lengths[6] = 1;  // the codes add up to more than 1
+  std::vector<uint8_t> refused;
+  CHECK(encode_bloomier(encoding.complete(), 1, &refused).code == StatusCode::kInvalidArgument);
+  encoding.lengths[6] = 17;
+  CHECK(encode_bloomier(encoding.complete(), 1, &refused).code == StatusCode::kInvalidArgument);
 }
 
 void check_round_trip(Layout layout, Hash hash, uint32_t num_keys, uint32_t num_clusters,
@@ -172,6 +200,8 @@ int main() {
       wl::check_largest_tensor(layout, hash);
     }
   }
+  wl::check_different_lengths(wl::Hash::kTabulation);
+  wl::check_different_lengths(wl::Hash::kMurmur3);
   wl::check_wrong_specs();
   return 0;
 }

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.blobs import HASHES, LAYOUTS
+from tests.blobs import HASHES, LAYOUTS, random_lengths
 from wl_onnx.codecs import bloomier
 from wl_onnx.kernels import reference
 
@@ -36,13 +36,15 @@ def encodings(draw: st.DrawFn, max_weights: int = 20_000) -> dict[str, Any]:
     else:
         chosen[list(draw(st.sets(st.integers(0, num_weights - 1), max_size=60)))] = True
     indices = np.flatnonzero(chosen)
+    layout = draw(st.sampled_from(list(LAYOUTS)))
+    lengths = random_lengths(rng, num_clusters) if layout == "prefix" else bits
     return {
         "indices": indices,
         "values": rng.integers(0, num_clusters, indices.size),
         "num_weights": num_weights,
         "codebook": rng.normal(size=num_clusters).astype(np.float32),
-        "bits": bits,
-        "layout": draw(st.sampled_from(list(LAYOUTS))),
+        "bits": lengths,
+        "layout": layout,
         "hash": draw(st.sampled_from(list(HASHES))),
         "seed": draw(seeds),
         "codebook_type": draw(st.sampled_from(["float16", "float32"])),
@@ -107,13 +109,17 @@ def test_size_is_within_the_bound(
     parsed = reference.parse(blob)
     # Blocks of some 4,096 keys, cut at the border of a group of 1,024 weights.
     assert len(parsed.blocks) <= max(1, -(-indices.size // 4096))
-    attempts = max(block.attempt for block in parsed.blocks)
-    assert attempts <= 48
+    attempts = max(block.tables[0].attempt for block in parsed.blocks)
+    assert attempts <= (64 if layout == "prefix" else 48)
     # Ribbon: a row a key and 56 more, 8 after each 6 attempts. Xor: 1.23 cells a key, 0.002 more
     # after each attempt, and 32. A table is rounded up to a byte of each plane or segment.
-    if layout == "ribbon":
+    # Prefix: a row a key, a 160th of the keys, and 8 rows after each 16 attempts.
+    if layout == "prefix":
+        growth = 8 * (attempts // 16) + 7
+        cells = indices.size * (1 + 1 / 160) + max(64, growth) * len(parsed.blocks)
+    elif layout == "ribbon":
         cells = indices.size + (56 + 8 * (attempts // 6) + 7) * len(parsed.blocks)
     else:
         cells = (1.23 + 0.002 * attempts) * indices.size + (32 + 3) * len(parsed.blocks)
     table_bytes = cells * bits / 8 + len(parsed.blocks)
-    assert len(blob) <= 16 + 20 + 2 + 7 * len(parsed.blocks) + table_bytes + 16
+    assert len(blob) <= 16 + 20 + 2 + 1 + 7 * len(parsed.blocks) + table_bytes + 16

@@ -67,6 +67,36 @@ def test_rate(layout: str, hash_: str, num_clusters: int, bits: int) -> None:
     assert found / total == pytest.approx(rate, abs=STANDARD_ERRORS * standard_error)
 
 
+@pytest.mark.parametrize("hash_", ["tabulation", "murmur3"])
+@pytest.mark.parametrize(
+    "lengths", [[1, 3, 3, 5], [7, 4, 9, 6, 4, 12], [2, 2, 2, 3, 3], [6] * 8 + [9] * 20 + [11] * 9]
+)
+def test_each_centroid_has_the_rate_of_its_length(hash_: str, lengths: list[int]) -> None:
+    num_weights = 300_000
+    num_clusters = len(lengths)
+    rng = np.random.default_rng(lengths)
+    found = np.zeros(num_clusters)
+    total = 0
+    for seed in range(3):
+        indices, values = random_keys(rng, num_weights, 0.05, num_clusters)
+        blob = bloomier.encode(
+            indices, values, num_weights=num_weights, codebook=np.zeros(num_clusters),
+            bits=lengths, layout="prefix", hash=hash_, seed=seed,
+        )  # fmt: skip
+        codes = bloomier.decode_codes(blob)
+        codes[indices] = 0
+        found += np.bincount(codes, minlength=num_clusters + 1)[1:]
+        total += num_weights - indices.size
+    rates = 2.0 ** -np.array(lengths)
+    standard_errors = np.sqrt(rates * (1 - rates) / total)
+    assert (np.abs(found / total - rates) < STANDARD_ERRORS * standard_errors).all()
+    # All of them together: the sum of squares of independent normals, nearly.
+    left = 1 - rates.sum()
+    if left > 0:
+        found, rates = np.append(found, total - found.sum()), np.append(rates, left)
+    assert chi_square_score(found.astype(np.int64), rates * total) < STANDARD_ERRORS
+
+
 def test_every_centroid_is_as_frequent(answers: Answers) -> None:
     others, codes = answers
     counts = np.bincount(codes[others], minlength=17)[1:]

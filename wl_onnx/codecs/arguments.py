@@ -124,8 +124,9 @@ def to_choice(value: str, choices: dict[str, int], name: str) -> int:
         InputError: `value` is none of them.
     """
     if value not in choices:
+        *first, last = choices
         raise InputError(
-            f"cannot encode weights: {name} must be {' or '.join(choices)}, got {value!r}"
+            f"cannot encode weights: {name} must be {', '.join(first)} or {last}, got {value!r}"
         )
     return choices[value]
 

@@ -2,7 +2,8 @@
 
 Stored keys (the non-zero weights) always give back their value. Every other index gives a zero, or,
 with probability `num_clusters / 2**bits`, a centroid: a false positive, the same at every decoding
-and on every machine.
+and on every machine. The layout "prefix" gives each centroid a code of its own length; centroid j
+then appears with probability 2**-length[j].
 
 Source: Reagen, Gupta, Adolf, Mitzenmacher, Rush, Wei, Brooks, "Weightless: Lossy weight encoding
 for deep neural network compression", ICML 2018. The bytes are written down in FORMAT.md.
@@ -11,6 +12,7 @@ for deep neural network compression", ICML 2018. The bytes are written down in F
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,7 @@ __all__ = [
     "with_codebook",
 ]
 
-_LAYOUTS = {"ribbon": 1, "xor": 2}
+_LAYOUTS = {"ribbon": 1, "xor": 2, "prefix": 3}
 _HASHES = {"tabulation": 1, "murmur3": 2}
 
 _HEADER_BYTES = 16 + 20
@@ -52,9 +54,10 @@ class BlobInfo:
     """What a blob's header says.
 
     Attributes:
-        layout: "ribbon" or "xor".
+        layout: "ribbon", "xor" or "prefix".
         hash: "tabulation" or "murmur3".
-        bits: bits of a cell, 1 to 16.
+        bits: bits of a cell, 1 to 16; of a "prefix" layout, of the longest code.
+        lengths: uint8 [num_clusters], bits of each centroid's code; `bits` but for "prefix".
         num_weights: weights of the tensor.
         num_keys: stored keys, the weights that are surely right.
         num_clusters: number of centroids.
@@ -68,6 +71,7 @@ class BlobInfo:
     layout: str
     hash: str
     bits: int
+    lengths: npt.NDArray[np.uint8]
     num_weights: int
     num_keys: int
     num_clusters: int
@@ -84,7 +88,7 @@ def encode(
     *,
     num_weights: int,
     codebook: npt.ArrayLike,
-    bits: int,
+    bits: int | Sequence[int] | npt.NDArray[np.integer[Any]],
     layout: str = "ribbon",
     hash: str = "tabulation",  # noqa: A002  (the field's own name)
     seed: int = 0,
@@ -100,8 +104,11 @@ def encode(
         values: integers [n], the centroid of each, 0 to c - 1.
         num_weights: weights of the tensor, 1 to 2**32 - 1.
         codebook: floats [c], the centroids, 1 to 4096 of them, finite.
-        bits: bits of a cell, 1 to 16, with 2**bits >= c.
-        layout: "ribbon", about 1.02 cells a key, or "xor", 1.24 cells and faster to decode.
+        bits: bits of a cell, 1 to 16, with 2**bits >= c. For the layout "prefix", integers [c]:
+            bits of each centroid's code, 1 to 16, where 2**-bits adds up to at most 1; one number
+            stands for all centroids. `lengths.choose_lengths` gives good ones.
+        layout: "ribbon", about 1.02 cells a key, or "xor", 1.24 cells and faster to decode, or
+            "prefix", a ribbon whose keys have codes of different lengths.
         hash: "tabulation", the fast one, or "murmur3", which no pattern of indices can defeat.
         seed: seed of every hash, 0 to 2**32 - 1.
         threads: threads that construct; 0 means one for each core.
@@ -125,16 +132,16 @@ def encode(
         raise InputError(
             f"cannot encode weights: num_weights must be from 1 to 2**32 - 1, got {num_weights}"
         )
-    if not 1 <= bits <= 16:
-        raise InputError(f"cannot encode weights: bits must be from 1 to 16, got {bits}")
+    centroids = to_centroids(codebook)
+    lengths = _code_lengths(bits, layout, centroids.size)
     body = call_core(
         "encode weights",
         lambda: core().bloomier_encode(
             to_integers(indices, np.uint32, "indices"),
             to_integers(values, np.uint16, "values"),
             num_weights,
-            to_centroids(codebook),
-            bits,
+            centroids,
+            lengths,
             to_choice(layout, _LAYOUTS, "layout"),
             to_choice(hash, _HASHES, "hash"),
             to_choice(codebook_type, CODEBOOK_TYPES, "codebook_type"),
@@ -222,6 +229,7 @@ def inspect(blob: Blob) -> BlobInfo:
         layout=to_name(fields["layout"], _LAYOUTS),
         hash=to_name(fields["hash"], _HASHES),
         bits=fields["bits"],
+        lengths=np.asarray(fields["lengths"], np.uint8),
         num_weights=fields["num_weights"],
         num_keys=fields["num_keys"],
         num_clusters=fields["num_clusters"],
@@ -261,3 +269,26 @@ def with_codebook(blob: Blob, codebook: npt.ArrayLike) -> bytes:
     body = bytearray(to_bytes(blob)[:-CHECKSUM_BYTES].tobytes())
     body[_HEADER_BYTES : _HEADER_BYTES + stored.nbytes] = stored.tobytes()
     return seal(bytes(body))
+
+
+def _code_lengths(
+    bits: int | Sequence[int] | npt.NDArray[np.integer[Any]], layout: str, num_clusters: int
+) -> npt.NDArray[np.uint8]:
+    """Bits of each centroid's code, uint8 [num_clusters]."""
+    array = np.asarray(bits)
+    if array.ndim > 0 and layout != "prefix":
+        raise InputError(
+            f"cannot encode weights: bits must be one number for the layout {layout}, "
+            f"got {list(array.shape)}; the layout prefix takes one for each centroid"
+        )
+    if array.ndim > 0 and array.shape != (num_clusters,):
+        raise InputError(
+            f"cannot encode weights: bits must be one number or one for each of {num_clusters} "
+            f"centroids, got {list(array.shape)}"
+        )
+    if array.size and array.dtype.kind not in "ui":
+        raise InputError(f"cannot encode weights: bits must be whole numbers, got {array.dtype}")
+    wrong = array[(array < 1) | (array > 16)]
+    if wrong.size:
+        raise InputError(f"cannot encode weights: bits must be from 1 to 16, got {wrong.flat[0]}")
+    return np.ascontiguousarray(np.broadcast_to(array, num_clusters), np.uint8)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mmh3
@@ -24,13 +24,14 @@ BAND_ROWS = 64
 MAX_CLUSTERS = 4096
 MAX_XOR_SEGMENT = 4096
 
-RIBBON, XOR = 1, 2
+RIBBON, XOR, PREFIX = 1, 2, 3
 TABULATION, MURMUR3 = 1, 2
 FLOAT32, FLOAT16 = 1, 10
 
 FRAME = struct.Struct("<4sBBHQ")
 HEADER = struct.Struct("<BBBBIIII")
-BLOCK_HEADER = struct.Struct("<IHB")
+GROUPS = struct.Struct("<I")
+TABLE_HEADER = struct.Struct("<HB")
 CHECKSUM_BYTES = 16
 
 # m of `slot = lane * m % 1024`
@@ -40,14 +41,21 @@ Words = npt.NDArray[np.uint64]  # 32-bit numbers; products of two of them fit
 
 
 @dataclasses.dataclass(frozen=True)
+class Table:
+    """One table of a block; `units` is 0 where it has no key."""
+
+    units: int
+    attempt: int
+    data: bytes
+
+
+@dataclasses.dataclass(frozen=True)
 class Block:
-    """A run of groups with a table of its own; `units` is 0 where it stores no key."""
+    """A run of groups with tables of its own: one, or of the prefix layout one for each level."""
 
     first_group: int
     num_groups: int
-    units: int
-    attempt: int
-    table: bytes
+    tables: tuple[Table, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +70,7 @@ class Filter:
     seed: int
     num_keys: int
     codebook: npt.NDArray[np.float32]
+    lengths: tuple[int, ...]  # of the prefix layout: bits of each centroid's code
     blocks: tuple[Block, ...]
 
 
@@ -86,7 +95,7 @@ def parse(blob: bytes) -> Filter:
         reader.take(HEADER.size, "header")
     )
     num_groups = _ceil_div(num_weights, GROUP_SIZE)
-    _check(layout in (RIBBON, XOR), "layout", layout)
+    _check(layout in (RIBBON, XOR, PREFIX), "layout", layout)
     _check(hash_ in (TABULATION, MURMUR3), "hash", hash_)
     _check(1 <= bits <= 16, "bits", bits)
     _check(codebook_type in (FLOAT32, FLOAT16), "codebook's type", codebook_type)
@@ -98,23 +107,37 @@ def parse(blob: bytes) -> Filter:
     codebook = np.frombuffer(reader.take(stored.itemsize * num_clusters, "codebook"), stored)
     _check(bool(np.isfinite(codebook).all()), "codebook", codebook.tolist())
 
-    headers = list(
-        BLOCK_HEADER.iter_unpack(reader.take(BLOCK_HEADER.size * num_blocks, "blocks' headers"))
-    )
-    _check(all(count >= 1 for count, _, _ in headers), "num_groups", 0)
-    covered = sum(count for count, _, _ in headers)
-    _check(covered == num_groups, "sum of num_groups", covered)
+    lengths: tuple[int, ...] = ()
+    planes = [bits]  # of each table of a block
+    if layout == PREFIX:
+        lengths = _parse_lengths(reader.take(_ceil_div(num_clusters, 2), "lengths"), num_clusters)
+        _check(max(lengths) == bits, "bits", bits)
+        levels = sorted(set(lengths))
+        planes = [level - above for level, above in zip(levels, [0, *levels[:-1]], strict=True)]
+
+    counts = []
+    headers = []
+    for _ in range(num_blocks):
+        counts.append(GROUPS.unpack(reader.take(GROUPS.size, "block's header"))[0])
+        size = TABLE_HEADER.size * len(planes)
+        headers.append(list(TABLE_HEADER.iter_unpack(reader.take(size, "block's header"))))
+    _check(all(count >= 1 for count in counts), "num_groups", 0)
+    _check(sum(counts) == num_groups, "sum of num_groups", sum(counts))
     blocks = []
     first_group = 0
-    for count, units, attempt in headers:
-        most = MAX_XOR_SEGMENT if layout == XOR else 2**16 - 1
-        _check(units == 0 or 8 <= units <= most, "units", units)
-        size = units * bits if layout == RIBBON else _ceil_div(3 * units * bits, 8)
-        table = reader.take(size, "table")
-        used = 3 * units * bits % 8
-        padding = table[-1] >> used if layout == XOR and used else 0
-        _check(padding == 0, "bits behind the last cell", padding)
-        blocks.append(Block(first_group, count, units, attempt, table))
+    for count, tables in zip(counts, headers, strict=True):
+        found: list[Table] = []
+        for (units, attempt), width in zip(tables, planes, strict=True):
+            most = MAX_XOR_SEGMENT if layout == XOR else 2**16 - 1
+            _check(units == 0 or 8 <= units <= most, "units", units)
+            _check(units == 0 or not found or found[-1].units > 0, "units after 0", units)
+            size = _ceil_div(3 * units * width, 8) if layout == XOR else units * width
+            data = reader.take(size, "table")
+            used = 3 * units * width % 8
+            padding = data[-1] >> used if layout == XOR and used else 0
+            _check(padding == 0, "bits behind the last cell", padding)
+            found.append(Table(units, attempt, data))
+        blocks.append(Block(first_group, count, tuple(found)))
         first_group += count
     _check(reader.left() == 0, "bytes behind the last table", reader.left())
     return Filter(
@@ -126,6 +149,7 @@ def parse(blob: bytes) -> Filter:
         seed=seed,
         num_keys=num_keys,
         codebook=codebook.astype(np.float32),
+        lengths=lengths,
         blocks=tuple(blocks),
     )
 
@@ -138,7 +162,8 @@ def query(blob: bytes, indices: npt.ArrayLike) -> npt.NDArray[np.int32]:
         indices: integers `[n]` below num_weights, in any order.
 
     Returns:
-        int32 `[n]`: q of each, 0 to 2**t - 1, or -1 in a block without a table.
+        int32 `[n]`: q of each, 0 to 2**t - 1, or -1 in a block without a table. Of the prefix
+        layout: the number of the centroid whose code was read, or -1.
 
     Raises:
         BlobError: the blob is damaged.
@@ -224,12 +249,12 @@ def _check(holds: bool, name: str, got: object) -> None:
 def _query(parsed: Filter, indices: Words) -> npt.NDArray[np.int32]:
     answers = np.full(indices.shape, -1, np.int32)
     groups = indices // np.uint64(GROUP_SIZE)
-    ask = _ask_ribbon if parsed.layout == RIBBON else _ask_xor
+    ask = {RIBBON: _ask_ribbon, XOR: _ask_xor, PREFIX: _ask_prefix}[parsed.layout]
     order = np.argsort(groups, kind="stable")
     edges = [block.first_group for block in parsed.blocks]
     starts = np.searchsorted(groups[order], np.array(edges, np.uint64)).tolist()
     for block, start, stop in zip(parsed.blocks, starts, [*starts[1:], indices.size], strict=True):
-        if block.units > 0 and start < stop:
+        if block.tables[0].units > 0 and start < stop:
             places = order[start:stop]
             answers[places] = ask(parsed, block, indices[places])
     return answers
@@ -264,36 +289,98 @@ class _Places:
 
 
 def _ask_ribbon(parsed: Filter, block: Block, indices: Words) -> npt.NDArray[np.int32]:
-    places = _Places.of(parsed, indices)
-    s = _block_seeds(parsed.seed, block.attempt)
-    phase = _mod32(murmur3_32(places.group, s(0)) + places.bunch * np.uint64(2**25))
-    start = _reduce(phase, block.units - 7)
-    lower = places.slot_hash(s(1), s(4))
-    upper = places.slot_hash(s(2), s(5))
-    coefficients = lower + (upper << np.uint64(32))
-    mask = _mod32(lower + upper) >> np.uint64(16)
-    planes = np.frombuffer(block.table, np.uint8).reshape(parsed.bits, block.units)
+    table = block.tables[0]
+    band = _Band.of(parsed, table.attempt, indices)
     q = np.zeros(indices.shape, np.int32)
-    for plane_number, plane in enumerate(planes):
-        bit = parsed.bits - 1 - plane_number
-        # Rows 8 * start to 8 * start + 63 are the eight bytes from `start` on.
-        every_band = np.lib.stride_tricks.sliding_window_view(plane, BAND_ROWS // 8)
-        rows = np.ascontiguousarray(every_band).view("<u8")[start, 0]
-        found = _parity(rows & coefficients) ^ ((mask >> np.uint64(bit)) & np.uint64(1))
-        q |= found.astype(np.int32) << bit
+    for bit, answers in zip(
+        reversed(range(parsed.bits)), band.planes(parsed, table, parsed.bits), strict=True
+    ):
+        q |= (answers ^ band.mask_bit(bit)).astype(np.int32) << bit
     return q
+
+
+def _ask_prefix(parsed: Filter, block: Block, indices: Words) -> npt.NDArray[np.int32]:
+    """Bit by bit, from the first on: as a person would read a prefix code."""
+    band = _Band.of(parsed, block.tables[0].attempt, indices)
+    codes = _prefix_codes(parsed.lengths)
+    found = np.full(indices.shape, -1, np.int32)
+    read = np.zeros(indices.shape, np.int64)
+    depth = 0
+    for length, table in zip(sorted(set(parsed.lengths)), block.tables, strict=True):
+        if table.units == 0:
+            break
+        for answers in band.planes(parsed, table, length - depth):
+            read = 2 * read + (answers ^ band.mask_bit(15 - depth)).astype(np.int64)
+            depth += 1
+        for number, code in enumerate(codes):
+            if parsed.lengths[number] == length:
+                found[(read == code) & (found < 0)] = number
+    return found
+
+
+def _parse_lengths(packed: bytes, num_clusters: int) -> tuple[int, ...]:
+    lengths = [1 + (byte >> shift & 15) for byte in packed for shift in (0, 4)]
+    if num_clusters % 2:
+        _check(lengths.pop() == 1, "bits behind the last length", packed[-1])
+    _check(sum(2 ** (16 - t) for t in lengths) <= 2**16, "sum of 2**-length", lengths)
+    return tuple(lengths)
+
+
+def _prefix_codes(lengths: tuple[int, ...]) -> list[int]:
+    """The code of each centroid, as a number of as many bits as its length."""
+    codes = [0] * len(lengths)
+    code, previous = 0, 0
+    for length, number in sorted((length, number) for number, length in enumerate(lengths)):
+        code <<= length - previous
+        codes[number] = code
+        code, previous = code + 1, length
+    return codes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Band:
+    """The coefficients and the mask of some weights of a block of ribbons."""
+
+    places: _Places
+    coefficients: Words
+    mask: Words
+
+    @staticmethod
+    def of(parsed: Filter, attempt: int, indices: Words) -> _Band:
+        places = _Places.of(parsed, indices)
+        s = _block_seeds(parsed.seed, attempt)
+        lower = places.slot_hash(s(1), s(4))
+        upper = places.slot_hash(s(2), s(5))
+        return _Band(
+            places, lower + (upper << np.uint64(32)), _mod32(lower + upper) >> np.uint64(16)
+        )
+
+    def mask_bit(self, bit: int) -> Words:
+        return (self.mask >> np.uint64(bit)) & np.uint64(1)
+
+    def planes(self, parsed: Filter, table: Table, count: int) -> Iterator[Words]:
+        """What each of a table's planes answers, 0 or 1, without the mask."""
+        s = _block_seeds(parsed.seed, table.attempt)
+        phase = _mod32(murmur3_32(self.places.group, s(0)) + self.places.bunch * np.uint64(2**25))
+        start = _reduce(phase, table.units - 7)
+        for plane in np.frombuffer(table.data, np.uint8).reshape(count, table.units):
+            # Rows 8 * start to 8 * start + 63 are the eight bytes from `start` on.
+            every_band = np.lib.stride_tricks.sliding_window_view(plane, BAND_ROWS // 8)
+            rows = np.ascontiguousarray(every_band).view("<u8")[start, 0]
+            yield _parity(rows & self.coefficients)
 
 
 def _ask_xor(parsed: Filter, block: Block, indices: Words) -> npt.NDArray[np.int32]:
     places = _Places.of(parsed, indices)
-    s = _block_seeds(parsed.seed, block.attempt)
-    bit_array = np.unpackbits(np.frombuffer(block.table, np.uint8), bitorder="little")
-    cell_bits = bit_array[: 3 * block.units * parsed.bits].reshape(-1, parsed.bits)
+    table = block.tables[0]
+    s = _block_seeds(parsed.seed, table.attempt)
+    bit_array = np.unpackbits(np.frombuffer(table.data, np.uint8), bitorder="little")
+    cell_bits = bit_array[: 3 * table.units * parsed.bits].reshape(-1, parsed.bits)
     cells = cell_bits.astype(np.uint64) @ (np.uint64(1) << np.arange(parsed.bits, dtype=np.uint64))
     q = places.slot_hash(s(6), s(7)) & np.uint64(2**parsed.bits - 1)
     for j in range(3):
-        base = _reduce(places.bunch_hash(s(j), s(3 + j)), block.units - 7)
-        q ^= cells[np.uint64(j * block.units) + base + places.slot % np.uint64(BUNCH_SLOTS)]
+        base = _reduce(places.bunch_hash(s(j), s(3 + j)), table.units - 7)
+        q ^= cells[np.uint64(j * table.units) + base + places.slot % np.uint64(BUNCH_SLOTS)]
     return q.astype(np.int32)
 
 

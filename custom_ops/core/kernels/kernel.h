@@ -29,6 +29,28 @@ struct RibbonQuery {
   uint32_t num_clusters;
 };
 
+// The planes of a prefix code that the same keys take part in. A slot's answer is 16 bits, the
+// first plane in the highest.
+struct PrefixLevel {
+  const uint8_t* planes;  // [num_planes][plane_bytes]
+  uint32_t plane_bytes;   // at least 8
+  uint32_t phase;         // as in RibbonQuery
+  int num_planes;
+  int end;               // planes of this level and all before it
+  uint32_t limit;        // answers below begin with a code of at most `end` bits,
+  uint32_t open_limit;   // others below, by what is known of them, may begin with a longer one
+  uint32_t rank_offset;  // added to the first `end` bits of an answer: the place of its code
+};
+
+// Asks the ribbons of a prefix code, level by level, for all slots of a group. The first level's
+// ribbon is `top`: it has 16 bits, though fewer planes, and its value bits are those behind the
+// planes that are 0 in all codes, of which there may be none.
+struct PrefixQuery {
+  RibbonQuery top;
+  const PrefixLevel* levels;  // [num_levels], at least one; the first is that of `top`
+  int num_levels;
+};
+
 // Asks an xor table for all slots of a group. Bunch b looks at eight consecutive cells of each
 // segment j, from bases[j][b] + base_offsets[j] on.
 struct XorQuery {
@@ -45,7 +67,7 @@ struct XorQuery {
 // What a group's query found.
 struct Hits {
   uint32_t count;
-  uint16_t slots[kSlots + 8];  // the accepted ones, ascending; a vector store may write past them
+  uint16_t slots[kSlots + 8];  // the accepted ones; a vector store may write past them
   uint16_t codes[kSlots];      // by slot: the centroid; of accepted slots only
 };
 
@@ -79,6 +101,7 @@ struct Kernel {
   // it.
   void (*unpack_cells)(const uint8_t* packed, uint32_t count, int bits, uint16_t* cells);
   void (*query_ribbon)(const RibbonQuery& query, Hits* hits);
+  void (*query_prefix)(const PrefixQuery& query, Hits* hits);
   void (*query_xor)(const XorQuery& query, Hits* hits);
   // The next `count` symbols, the first one from lane 0; a call that another one follows takes a
   // multiple of the lanes. `contexts` [count], or null where all are 0.

@@ -125,11 +125,15 @@ void decode_rans(const uint8_t* contexts, uint32_t count, RansStream* stream, ui
   decode_rans_with<RansVectors>(contexts, count, stream, symbols);
 }
 
+void query_prefix(const PrefixQuery& query, Hits* hits) {
+  query_prefix_with<Reader<Planes>>(query, hits);
+}
+
 }  // namespace
 }  // namespace avx2
 
 const Kernel kKernelAvx2 = {
-    "avx2",          avx2::hash_range,  avx2::unpack_cells, avx2::query_ribbon,
+    "avx2",          avx2::hash_range,  avx2::unpack_cells, avx2::query_ribbon, avx2::query_prefix,
     avx2::query_xor, avx2::decode_rans, avx2::stream};
 
 }  // namespace wl

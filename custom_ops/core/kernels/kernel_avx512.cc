@@ -88,11 +88,20 @@ void decode_rans(const uint8_t* contexts, uint32_t count, RansStream* stream, ui
   decode_rans_with<RansVectors>(contexts, count, stream, symbols);
 }
 
+void query_prefix(const PrefixQuery& query, Hits* hits) {
+  query_prefix_with<Reader<Planes>>(query, hits);
+}
+
 }  // namespace
 }  // namespace avx512
 
-const Kernel kKernelAvx512 = {
-    "avx512",          avx512::hash_range,  avx512::unpack_cells, avx512::query_ribbon,
-    avx512::query_xor, avx512::decode_rans, avx512::stream};
+const Kernel kKernelAvx512 = {"avx512",
+                              avx512::hash_range,
+                              avx512::unpack_cells,
+                              avx512::query_ribbon,
+                              avx512::query_prefix,
+                              avx512::query_xor,
+                              avx512::decode_rans,
+                              avx512::stream};
 
 }  // namespace wl

@@ -76,6 +76,8 @@ class Reader {
 
 void query_ribbon(const RibbonQuery& query, Hits* hits) { query_ribbon_with<Reader>(query, hits); }
 
+void query_prefix(const PrefixQuery& query, Hits* hits) { query_prefix_with<Reader>(query, hits); }
+
 void query_xor(const XorQuery& query, Hits* hits) {
   uint16_t bases[3][kBunches];
   find_bases(query, bases);
@@ -109,6 +111,7 @@ const Kernel kKernelBaseline = {"baseline",
                                 baseline::hash_range,
                                 baseline::unpack_cells,
                                 baseline::query_ribbon,
+                                baseline::query_prefix,
                                 baseline::query_xor,
                                 baseline::decode_rans_plain,
                                 baseline::stream};

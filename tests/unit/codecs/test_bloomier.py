@@ -60,6 +60,43 @@ def test_inspect_gives_what_was_encoded(layout: str, hash_: str, codebook_type: 
     np.testing.assert_array_equal(info.codebook, np.float32(CODEBOOK))
 
 
+def test_inspect_gives_the_lengths() -> None:
+    info = bloomier.inspect(small_blob(bits=[9, 3, 12, 3], layout="prefix"))
+    assert (info.layout, info.bits, info.lengths.tolist()) == ("prefix", 12, [9, 3, 12, 3])
+    np.testing.assert_array_equal(info.codebook, np.float32(CODEBOOK))
+    assert bloomier.inspect(small_blob(bits=5)).lengths.tolist() == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("hash_", ["tabulation", "murmur3"])
+def test_codes_of_different_length(hash_: str) -> None:
+    rng = np.random.default_rng(2)
+    indices, _ = random_keys(rng, 200_000, 0.1, 4)
+    values = rng.choice(4, indices.size, p=[0.1, 0.5, 0.1, 0.3])
+    lengths = np.array([9, 4, 11, 6])
+    blob = bloomier.encode(
+        indices, values, num_weights=200_000, codebook=CODEBOOK, bits=lengths, layout="prefix",
+        hash=hash_,
+    )  # fmt: skip
+    codes = bloomier.decode_codes(blob)
+    np.testing.assert_array_equal(codes[indices], values + 1)
+    np.testing.assert_array_equal(bloomier.decode(blob), np.float32([0, *CODEBOOK])[codes])
+    # Within 2.5 % of the bits that the codes have.
+    assert 8 * len(blob) < 1.025 * int(lengths[values].sum())
+    # Other centroids, and those that were there before.
+    other = bloomier.with_codebook(blob, [1, 2, 3, 4])
+    np.testing.assert_array_equal(bloomier.decode(other), np.float32(codes))
+    assert bloomier.with_codebook(other, CODEBOOK) == blob
+
+
+def test_a_centroid_without_keys_is_never_read_beyond_the_last_key() -> None:
+    # No key of the block reaches the third level, so that nothing is stored for it.
+    blob = bloomier.encode(
+        np.arange(900), np.arange(900) % 2, num_weights=5000, codebook=[1.0, 2.0, 3.0],
+        bits=[2, 5, 9], layout="prefix",
+    )  # fmt: skip
+    assert set(bloomier.decode_codes(blob)) == {0, 1, 2}
+
+
 def test_centroids_are_rounded_to_the_stored_type() -> None:
     third = [1 / 3, -1e-7, 65519.0, 1e-9]
     half = bloomier.inspect(small_blob(codebook=third)).codebook
@@ -194,13 +231,20 @@ def test_with_codebook_refuses(codebook: list[float], message: str) -> None:
         ({"bits": 0}, "bits must be from 1 to 16, got 0"),
         ({"bits": 17}, "bits must be from 1 to 16, got 17"),
         ({"bits": 1}, r"bits must be from 2 \(for 4 centroids\) to 16, got 1"),
+        ({"bits": [4, 4, 4, 4]}, r"one number for the layout ribbon, got \[4\]"),
+        ({"bits": 4.0}, "bits must be whole numbers, got float64"),
+        ({"bits": [4, 4, 4], "layout": "prefix"}, r"one for each of 4 centroids, got \[3\]"),
+        ({"bits": [[4] * 4], "layout": "prefix"}, r"one for each of 4 centroids, got \[1, 4\]"),
+        ({"bits": [4, 4, 17, 4], "layout": "prefix"}, "bits must be from 1 to 16, got 17"),
+        ({"bits": [4, 4, 0, 4], "layout": "prefix"}, "bits must be from 1 to 16, got 0"),
+        ({"bits": [1, 2, 3, 2], "layout": "prefix"}, r"sum of 2\^-length .* at most 1, got more"),
         ({"codebook": []}, "centroids must be from 1 to 4096, got 0"),
         ({"codebook": [0.0] * 4097}, "centroids must be from 1 to 4096, got 4097"),
         ({"codebook": [[0.0, 1.0]]}, r"codebook must be floats \[c\], got shape \[1, 2\]"),
         ({"codebook": [0.0, np.nan]}, "centroid 1 must be finite as it is stored, got nan"),
         ({"codebook": [np.inf, 0.0]}, "centroid 0 must be finite as it is stored, got inf"),
         ({"codebook": [65520.0, 0.0]}, "centroid 0 must be finite as it is stored, got 65520"),
-        ({"layout": "cuckoo"}, "layout must be ribbon or xor, got 'cuckoo'"),
+        ({"layout": "cuckoo"}, "layout must be ribbon, xor or prefix, got 'cuckoo'"),
         ({"hash": "md5"}, "hash must be tabulation or murmur3, got 'md5'"),
         ({"codebook_type": "int8"}, "codebook_type must be float32 or float16, got 'int8'"),
         ({"seed": -1}, r"seed must be from 0 to 2\*\*32 - 1, got -1"),
