@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import mmh3
 import numpy as np
@@ -187,3 +188,71 @@ def random_keys(
     """Indices, ascending, and the centroid of each."""
     indices = np.flatnonzero(rng.random(num_weights) < density)
     return indices, rng.integers(0, num_clusters, indices.size)
+
+
+def several_blocks(layout: int, hash_: int) -> bytes:
+    """A blob of four blocks, one of them without a table."""
+    rng = np.random.default_rng(layout)
+    units = [9, 0, 8, 31]
+    return BlobFields(
+        num_weights=7 * 1024 - 300,
+        layout=layout,
+        hash=hash_,
+        bits=5,
+        codebook=np.array([1, 2, 3], np.float32),
+        seed=11,
+        num_keys=100,
+        blocks=[(2, units[0], 3), (1, units[1], 0), (3, units[2], 255), (1, units[3], 1)],
+        tables=random_tables(rng, layout, 5, units),
+    ).to_bytes()
+
+
+def several_levels() -> bytes:
+    """A blob of prefix codes in three blocks: with all levels, with the first alone, with none."""
+    rng = np.random.default_rng(3)
+    blocks = [(2, 9, 3, 31, 0, 8, 255), (1, 10, 0, 0, 0, 0, 7), (1, 0, 1, 0, 2, 0, 3)]
+    tables = [
+        random_tables(rng, 3, width, [units])
+        for block in blocks
+        for width, units in zip([2, 3, 4], block[1::2], strict=True)
+    ]
+    return BlobFields(
+        num_weights=4 * 1024 - 77,
+        layout=3,
+        hash=1,
+        bits=9,
+        codebook=np.array([1, 2, 3], np.float32),
+        seed=11,
+        num_keys=100,
+        blocks=blocks,
+        tables=b"".join(tables),
+        lengths=pack_lengths([9, 2, 5]),
+    ).to_bytes()
+
+
+def consistent_blob(**change: Any) -> bytes:
+    """A blob of one block whose lengths all fit, and whose fields may still break a rule."""
+    fields: dict[str, Any] = {
+        "num_weights": 1000,
+        "layout": 1,
+        "hash": 1,
+        "bits": 9,
+        "codebook": np.ones(4, np.float16),
+        "seed": 5,
+        "num_keys": 10,
+        "blocks": [(1, 20, 0)],
+    }
+    fields.update(change)
+    planes = [fields["bits"]]
+    if fields["layout"] == 3:
+        lengths = fields.setdefault("lengths", pack_lengths([9, 4, 4, 6]))
+        num_clusters = fields["codebook"].size
+        nibbles = [1 + (byte >> shift & 15) for byte in lengths for shift in (0, 4)]
+        planes = level_planes(nibbles[:num_clusters])
+    sizes = [
+        -(-3 * units * width // 8) if fields["layout"] == 2 else units * width
+        for block in fields["blocks"]
+        for width, units in zip(planes, block[1::2], strict=True)
+    ]
+    tables = np.random.default_rng(6).bytes(sum(sizes))
+    return BlobFields(**fields, tables=tables).to_bytes()

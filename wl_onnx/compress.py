@@ -326,9 +326,12 @@ def _describe_recipe(recipe: Recipe) -> str:
 
 
 def _summarize(report: TensorReport) -> str:
+    bits = str(report.bits)
+    if report.layout == "prefix" and report.num_nonzero and report.information_bound_bits:
+        bits = f"{report.information_bound_bits / report.num_nonzero:.2f}"  # the mean of all codes
     return (
         f"Bloomier filter ({report.layout}): {report.num_nonzero} of {report.num_weights} weights "
-        f"in {report.bits} bits, {report.clusters} centroids, {report.ratio:.1f}x smaller"
+        f"in {bits} bits, {report.clusters} centroids, {report.ratio:.1f}x smaller"
     )
 
 

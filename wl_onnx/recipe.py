@@ -24,7 +24,7 @@ MAX_CLUSTERS = 4096
 BUILTIN_RECIPES = Path(__file__).parent / "recipes"
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "layout": ("ribbon", "xor"),
+    "layout": ("ribbon", "xor", "prefix"),
     "hash": ("auto", "tabulation", "murmur3"),
     "codebook": ("float16", "float32"),
     "prune_scope": ("tensor", "global"),
@@ -53,9 +53,11 @@ class Recipe:
     Attributes:
         sparsity: share of a tensor's weights that are pruned, in [0, 1), or "auto".
         clusters: number of centroids, 1 to 4096.
-        bits: bits of a filter cell, 1 to 16 and 2**bits >= clusters, or "auto".
+        bits: bits of a filter cell, 1 to 16 and 2**bits >= clusters, or "auto". The layout "prefix"
+            has codes of different length, with the error energy of codes of so many bits.
         error_share: error energy over weight energy that "auto" may add to a tensor, in (0, 1).
-        layout: table layout of the filter, "ribbon" (smaller) or "xor" (faster).
+        layout: table layout of the filter, "ribbon" (smaller), "xor" (faster), or "prefix" (a
+            ribbon with codes of different length, the smallest).
         hash: "tabulation", "murmur3", or "auto": tabulation, and murmur3 for a tensor whose keys
             defeat tabulation.
         codebook: how centroids are stored.

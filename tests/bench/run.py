@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+import code_lengths
 import compression_speed
 import construction_speed
 import decode_speed
@@ -17,6 +18,7 @@ from rich.console import Console
 
 _PARTS = {
     "filter_size": filter_size.measure,
+    "code_lengths": code_lengths.measure,
     "decode_speed": decode_speed.measure,
     "construction_speed": construction_speed.measure,
     "compression_speed": compression_speed.measure,

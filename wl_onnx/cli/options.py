@@ -40,7 +40,10 @@ ErrorShare = Annotated[
 ]
 Layout = Annotated[
     str | None,
-    typer.Option(metavar="ribbon|xor", help="Smaller, or faster.  [default: ribbon]"),
+    typer.Option(
+        metavar="ribbon|xor|prefix",
+        help="Smaller, faster, or smallest: codes of different length.  [default: ribbon]",
+    ),
 ]
 Hash = Annotated[
     str | None,

@@ -15,7 +15,9 @@ __all__ = [
     "false_positive_rate",
     "information_bound_bits",
     "lossless_bound_bits",
+    "predicted_prefix_size_bits",
     "predicted_size_bits",
+    "prefix_plane_bits",
 ]
 
 # What a blob holds beside its tables; wl_onnx/codecs/FORMAT.md has the fields.
@@ -29,10 +31,21 @@ RIBBON_ROWS_PER_BLOCK = 62
 XOR_CELLS_PER_KEY = 1.23
 XOR_CELLS_PER_BLOCK = 35
 
+# Rows of a plane of the layout "prefix", where the plane's keys are those of its level.
+LEVEL_ROWS_PER_KEY = 1 + 1 / 160
+LEVEL_ROWS_PER_BLOCK = 8
+MIN_LEVEL_ROWS = 64
 
-def information_bound_bits(num_keys: int, bits: int) -> int:
-    """The fewest bits in which a filter with cells of `bits` can answer for num_keys keys."""
-    return num_keys * bits
+
+def information_bound_bits(num_keys: npt.ArrayLike, bits: npt.ArrayLike) -> int:
+    """The fewest bits in which a filter with cells of `bits` can answer for num_keys keys.
+
+    Args:
+        num_keys: the stored weights, or numbers `[num_clusters]`: those of each centroid.
+        bits: bits of a cell, or integers `[num_clusters]`: of each centroid's code.
+    """
+    products = np.asarray(num_keys, np.float64) * np.asarray(bits, np.float64)
+    return round(float(products.sum()))
 
 
 def lossless_bound_bits(num_weights: int, counts: npt.ArrayLike) -> float:
@@ -63,13 +76,18 @@ def lossless_bound_bits(num_weights: int, counts: npt.ArrayLike) -> float:
     return _log_binomial(num_weights, num_keys) / math.log(2) + abs(value_bits)
 
 
-def false_positive_rate(num_clusters: int, bits: int) -> float:
-    """The probability that a zero weight decodes as one of the centroids."""
-    return num_clusters / (1 << bits)
+def false_positive_rate(num_clusters: int, bits: npt.ArrayLike) -> float:
+    """The probability that a zero weight decodes as one of the centroids.
+
+    Args:
+        num_clusters: number of centroids.
+        bits: bits of a cell, or integers `[num_clusters]`: of each centroid's code.
+    """
+    return float(np.broadcast_to(_shares(bits), num_clusters).sum())
 
 
 def expected_false_positive_energy(
-    num_weights: int, num_keys: int, codebook: npt.ArrayLike, bits: int
+    num_weights: int, num_keys: int, codebook: npt.ArrayLike, bits: npt.ArrayLike
 ) -> float:
     """The expected energy of the centroids that appear in place of zero weights.
 
@@ -77,11 +95,10 @@ def expected_false_positive_energy(
         num_weights: all weights, zeros included.
         num_keys: the weights that are stored.
         codebook: floats `[num_clusters]`; each appears in a share 2**-bits of the others' places.
-        bits: bits of a cell.
+        bits: bits of a cell, or integers `[num_clusters]`: of each centroid's code.
     """
-    centroids = np.asarray(codebook, dtype=np.float64)
-    energy = float(np.dot(centroids, centroids))
-    return (num_weights - num_keys) * energy / (1 << bits)
+    squares = np.asarray(codebook, dtype=np.float64) ** 2
+    return (num_weights - num_keys) * float((squares * _shares(bits)).sum())
 
 
 def epsilon(false_positive_energy: float, weight_energy: float) -> float:
@@ -94,7 +111,7 @@ def epsilon(false_positive_energy: float, weight_energy: float) -> float:
 def predicted_size_bits(
     num_keys: int, bits: int, layout: str, num_clusters: int, codebook_bytes_each: int
 ) -> int:
-    """About the size of a blob, all of it, before it is made.
+    """About the size of a blob of cells of equal width, all of it, before it is made.
 
     Args:
         num_keys: the weights that are stored.
@@ -117,6 +134,39 @@ def predicted_size_bits(
         cells = 0
     num_bytes = BLOB_BYTES + BLOCK_BYTES * num_blocks + codebook_bytes_each * num_clusters
     return 8 * num_bytes + math.ceil(cells * bits)
+
+
+def predicted_prefix_size_bits(
+    counts: npt.ArrayLike, lengths: npt.ArrayLike, codebook_bytes_each: int
+) -> int:
+    """About the size of a blob of the layout "prefix", all of it, before it is made.
+
+    Args:
+        counts: numbers `[num_clusters]`, the stored weights of each centroid.
+        lengths: integers `[num_clusters]`, bits of each centroid's code.
+        codebook_bytes_each: 2 or 4, bytes of an entry.
+    """
+    usage, bits = np.asarray(counts, np.float64), np.asarray(lengths, np.int64)
+    num_blocks = max(1, round(float(usage.sum()) / KEYS_PER_BLOCK))
+    levels = np.unique(bits)
+    table_bits = 0.0
+    for length, num_planes in zip(levels, np.diff(levels, prepend=0), strict=True):
+        num_keys = float(usage[bits >= length].sum()) / num_blocks
+        rows = max(MIN_LEVEL_ROWS, LEVEL_ROWS_PER_KEY * num_keys + LEVEL_ROWS_PER_BLOCK)
+        table_bits += float(num_planes) * rows if num_keys >= 0.5 else 0.0
+    num_bytes = BLOB_BYTES + codebook_bytes_each * bits.size + (bits.size + 1) // 2
+    block_bytes = 4 + 3 * levels.size
+    return 8 * (num_bytes + num_blocks * block_bytes) + math.ceil(num_blocks * table_bits)
+
+
+def prefix_plane_bits(num_keys: int) -> float:
+    """About what a further plane costs in the layout "prefix" beside the codes' own bits."""
+    num_blocks = max(1, round(num_keys / KEYS_PER_BLOCK))
+    return num_blocks * (LEVEL_ROWS_PER_BLOCK + 8 * 3)
+
+
+def _shares(bits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return np.asarray(2.0 ** -np.asarray(bits, np.float64))
 
 
 def _log_binomial(n: int, k: int) -> float:

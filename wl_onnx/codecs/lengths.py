@@ -11,7 +11,6 @@ information theory", 2nd edition, section 5.3), with energies for costs and an i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +21,11 @@ __all__ = ["MAX_LENGTH", "choose_lengths"]
 
 MAX_LENGTH = 16
 
-# Bisections of a multiplier's logarithm, and the range that it is looked for in.
-_BISECTIONS = 40
-_MAX_LOG2 = 200.0
+# Bisections of a multiplier's logarithm, and the range that it is looked for in; the ratios that
+# are tried of the multiplier of the codes' shares to that of the energies.
+_BISECTIONS = 24
+_MAX_LOG2 = 100.0
+_RATIOS = np.concatenate(([0.0], 2.0 ** np.arange(-24.0, 8.0)))
 
 # A bit less for one centroid and some more for another are tried where pairs are no more than so
 # many.
@@ -106,25 +107,30 @@ class _Problem:
 
     def solve(self, cap: int) -> Floats:
         """Lengths of at most `cap` bits, which must be enough for both sums."""
-        full = np.full(self._counts.shape, float(cap))
+        # A bit more for a code halves its share of each sum. With a multiplier for each sum it is
+        # worth its count while counts < m * (energies + ratio) * 2**-(t + 1).
+        with np.errstate(divide="ignore", invalid="ignore"):
+            offsets = np.log2(self._energies + _RATIOS[:, None]) - np.log2(self._counts)
+        offsets = np.where(np.isnan(offsets), np.inf, offsets)  # neither used nor of any energy
 
-        def at(log2_multiplier: float) -> Floats:
-            # A bit more for a code halves its share of each sum: it is worth its count while
-            # counts < weights * 2**-(t + 1).
-            return self._within_kraft(self._energies * 2.0**log2_multiplier, cap)
-
-        lengths = _bisect(at, lambda t: self._energy(t) <= self._target)
-        return self._refine(full if lengths is None else lengths, cap)
-
-    def _within_kraft(self, weights: Floats, cap: int) -> Floats:
-        lengths = _lengths_at(self._counts, weights, cap)
-        if _kraft_sum(lengths) <= 1:
+        def at(log2_multipliers: Floats) -> Floats:
+            lengths: Floats = np.clip(np.ceil(log2_multipliers[:, None] + offsets) - 1, 1, cap)
             return lengths
-        found = _bisect(
-            lambda log2: _lengths_at(self._counts, weights + 2.0**log2, cap),
-            lambda t: _kraft_sum(t) <= 1,
-        )
-        return np.full(weights.shape, float(cap)) if found is None else found
+
+        low, high = np.full(_RATIOS.shape, -_MAX_LOG2), np.full(_RATIOS.shape, _MAX_LOG2)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            holds = self._allows(at(middle))
+            low, high = np.where(holds, low, middle), np.where(holds, middle, high)
+        found = at(high)
+        found[~self._allows(found)] = cap
+        shortest: Floats = found[int((found @ self._counts).argmin())]
+        return self._refine(shortest, cap)
+
+    def _allows(self, lengths: Floats) -> npt.NDArray[np.bool_]:
+        shares = np.exp2(-lengths)
+        energy_holds = shares @ self._energies <= self._target
+        return np.asarray(energy_holds & (shares.sum(axis=-1) <= 1))
 
     def _energy(self, lengths: Floats) -> float:
         return float(self._energies @ 2.0**-lengths)
@@ -160,33 +166,3 @@ class _Problem:
             lengths[less] -= 1
             lengths[more] += _STEPS[step]
         return lengths
-
-
-def _lengths_at(counts: Floats, weights: Floats, cap: int) -> Floats:
-    """The smallest t each with counts >= weights * 2**-(t + 1), from 1 to cap."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        wanted = np.ceil(np.log2(weights) - np.log2(counts)) - 1
-    # Neither used nor of any energy: as long as can be.
-    return np.clip(np.where(np.isnan(wanted), cap, wanted), 1, cap)
-
-
-def _kraft_sum(lengths: Floats) -> float:
-    return float((2.0**-lengths).sum())
-
-
-def _bisect(
-    lengths_at: Callable[[float], Floats], holds: Callable[[Floats], bool]
-) -> Floats | None:
-    """The lengths at the smallest log2 of a multiplier for which `holds`, or None."""
-    low, high = -_MAX_LOG2, _MAX_LOG2
-    found = lengths_at(high)
-    if not holds(found):
-        return None
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        lengths = lengths_at(middle)
-        if holds(lengths):
-            high, found = middle, lengths
-        else:
-            low = middle
-    return found

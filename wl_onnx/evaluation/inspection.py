@@ -126,7 +126,7 @@ def _describe_filter(decoder: Decoder) -> tuple[int, dict[str, Any]]:
         return info.num_weights, {}
     codes = bloomier.decode_codes(decoder.blob, threads=0)
     counts = np.bincount(codes, minlength=info.num_clusters + 1)[1:].astype(np.float64)
-    false_positives = (info.num_weights - info.num_keys) * 2.0**-info.bits
+    false_positives = (info.num_weights - info.num_keys) * 2.0 ** -info.lengths.astype(np.float64)
     stored = np.maximum(counts - false_positives, 0)
     stored *= info.num_keys / max(1.0, float(stored.sum()))
     return info.num_weights, filter_fields(info, stored)

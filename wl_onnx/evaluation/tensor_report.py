@@ -39,15 +39,17 @@ class TensorReport:
             as it is, None.
         original_bits: size of the dense tensor.
         size_bits: size of what stands for the tensor: the whole blob, or the dense tensor.
-        information_bound_bits: num_nonzero * bits, what a filter cannot go below; None in others.
+        information_bound_bits: num_nonzero * bits, what a filter cannot go below; of the layout
+            "prefix", the bits of all stored weights' codes; None in others.
         lossless_bound_bits: the entropy of the places and values of the stored weights.
-        false_positive_rate: probability that a zero decodes to a centroid, clusters / 2**bits.
+        false_positive_rate: probability that a zero decodes to a centroid: the sum of 2**-bits
+            over the centroids.
         epsilon: energy of the false positives over the energy of the weights; None where nothing
             is stored that could have energy.
         sparsity: share of weights that are not stored.
-        bits: bits of a cell of a filter.
+        bits: bits of a cell of a filter; of the layout "prefix", of the longest code.
         clusters: number of centroids.
-        layout: "ribbon" or "xor", of a filter.
+        layout: "ribbon", "xor" or "prefix", of a filter.
         hash: "tabulation" or "murmur3", of a filter.
         error_share: energy of the whole error over that of the weights, as measured after
             encoding; None where the original is not at hand.
@@ -94,12 +96,16 @@ def filter_fields(info: bloomier.BlobInfo, stored_counts: npt.ArrayLike) -> dict
         info: the blob's header.
         stored_counts: numbers [num_clusters], how many stored weights each centroid stands for.
     """
+    if info.layout == "prefix":
+        information_bound_bits = bounds.information_bound_bits(stored_counts, info.lengths)
+    else:
+        information_bound_bits = bounds.information_bound_bits(info.num_keys, info.bits)
     return {
         "num_nonzero": info.num_keys,
         "size_bits": 8 * info.size_bytes,
-        "information_bound_bits": bounds.information_bound_bits(info.num_keys, info.bits),
+        "information_bound_bits": information_bound_bits,
         "lossless_bound_bits": bounds.lossless_bound_bits(info.num_weights, stored_counts),
-        "false_positive_rate": bounds.false_positive_rate(info.num_clusters, info.bits),
+        "false_positive_rate": bounds.false_positive_rate(info.num_clusters, info.lengths),
         "sparsity": 1 - info.num_keys / info.num_weights,
         "bits": info.bits,
         "clusters": info.num_clusters,

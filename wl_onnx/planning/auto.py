@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from wl_onnx.codecs import bounds
+from wl_onnx.codecs.lengths import choose_lengths
 from wl_onnx.kernels import clustering
 from wl_onnx.recipe import MAX_BITS, Recipe
 
@@ -25,6 +28,9 @@ _MAX_BINS = 1 << 14
 _PRUNED_SHARES = np.concatenate(([0.0], np.geomspace(1e-4, 1.0, 24)))
 _HALVINGS = 6
 
+# Codes of different length have an error energy between those of whole numbers of bits.
+_STEPS_PER_BIT = 8
+
 _CODEBOOK_BYTES = {"float16": 2, "float32": 4}
 
 
@@ -35,7 +41,8 @@ class Choice:
     Attributes:
         sparsity: share of zeros after pruning; the tensor's own zeros are among them. 0 for a
             tensor of zeros, where nothing is left to prune.
-        bits: bits of a filter cell.
+        bits: bits of a filter cell; of the layout "prefix", the length that codes of one length
+            would have at the same error energy, fractions included.
         predicted_size_bits: about the size of the blob.
         predicted_error_share: the sum of the three shares below.
         prune_share: energy of the pruned weights over the energy of all.
@@ -46,7 +53,7 @@ class Choice:
     """
 
     sparsity: float
-    bits: int
+    bits: float
     predicted_size_bits: int
     predicted_error_share: float
     prune_share: float
@@ -89,23 +96,37 @@ class _Pruned:
     cluster_energy: float
     centroids: npt.NDArray[np.float64]
     usage: npt.NDArray[np.float64]
+    has_lengths: bool  # whether each centroid has a code of its own length
+
+    chosen_lengths: dict[float, npt.NDArray[np.uint8]] = dataclasses.field(default_factory=dict)
+
+    def lengths(self, bits: float) -> npt.NDArray[np.uint8]:
+        """Bits of each centroid's code at the error energy of one common length."""
+        if not self.has_lengths:
+            return np.full(self.centroids.shape, bits, np.uint8)
+        if bits not in self.chosen_lengths:
+            self.chosen_lengths[bits] = choose_lengths(self.usage, self.centroids, bits)
+        return self.chosen_lengths[bits]
 
     @property
     def min_bits(self) -> int:
+        if self.has_lengths:
+            return 0  # what does not fit in so many bits gets longer codes
         return max(1, (len(self.centroids) - 1).bit_length())
 
-    def false_positive_energy(self, bits: int) -> float:
+    def false_positive_energy(self, bits: float) -> float:
         """What false positives are expected to add once centroids are refitted around them.
 
-        Centroid c stands for n weights and, wrongly, for about f = zeros / 2**bits more, which are
-        nearly 0. The best value for all of them is c n / (n + f), which leaves c^2 n f / (n + f)
-        of the energy c^2 f. That is concave in f, so that the mean over f is no larger.
+        Centroid c stands for n weights and, wrongly, for about f = zeros / 2**bits more (of its
+        own bits), which are nearly 0. The best value for all of them is c n / (n + f), which leaves
+        c^2 n f / (n + f) of the energy c^2 f. That is concave in f, so that the mean over f is no
+        larger.
         """
-        false_positives = self.num_pruned * 2.0**-bits
+        false_positives = self.num_pruned * 2.0 ** -self.lengths(bits).astype(np.float64)
         kept = self.usage / (self.usage + false_positives)
-        return false_positives * float((self.centroids**2 * kept).sum())
+        return float((false_positives * self.centroids**2 * kept).sum())
 
-    def error_energy(self, bits: int) -> float:
+    def error_energy(self, bits: float) -> float:
         return self.prune_energy + self.cluster_energy + self.false_positive_energy(bits)
 
 
@@ -117,6 +138,7 @@ class _Tensor:
         self.num_weights = histogram.num_weights
         self._histogram = histogram
         self._recipe = recipe
+        self._has_lengths = recipe.layout == "prefix"
         self._counts_before = np.concatenate(([0], np.cumsum(histogram.counts.sum(axis=0))))
         energies = (histogram.counts * histogram.means**2).sum(axis=0)
         self._energy_before = np.concatenate(([0.0], np.cumsum(energies)))
@@ -126,6 +148,8 @@ class _Tensor:
 
     def best(self) -> Choice:
         """The smallest choice within the budget, over sparsities and bits."""
+        if self._has_lengths:
+            return self._best_of_lengths()
         most = self._most_pruned()
         grid = [self.num_zeros + round(share * (most - self.num_zeros)) for share in _PRUNED_SHARES]
         grid = sorted(set(grid))
@@ -146,8 +170,32 @@ class _Tensor:
             best = min(best, self._choice(low, bits), key=_order)
         return best
 
+    def _best_of_lengths(self) -> Choice:
+        """Over a grid of sparsities, then between the neighbours of the best of them."""
+        most = self._most_pruned()
+        grid = [self.num_zeros + round(share * (most - self.num_zeros)) for share in _PRUNED_SHARES]
+        tried = {num_pruned: self.best_at([num_pruned]) for num_pruned in sorted(set(grid))}
+        for _ in range(_HALVINGS):
+            places = sorted(tried)
+            best = min(range(len(places)), key=lambda i: _order(tried[places[i]]))
+            for i in (best - 1, best):
+                if 0 <= i < len(places) - 1:
+                    middle = (places[i] + places[i + 1]) // 2
+                    if middle not in tried:
+                        tried[middle] = self.best_at([middle])
+        return min(tried.values(), key=_order)
+
+    def _fewest_bits(self, num_pruned: int) -> float:
+        """At which codes of different length are within the budget, or the most there are."""
+        bits = self._all_bits()
+        first = bisect.bisect_left(bits, True, key=lambda b: self._is_within(num_pruned, b))
+        return bits[min(first, len(bits) - 1)]
+
     def best_at(self, grid: list[int]) -> Choice:
         """The smallest choice within the budget, over bits and the given numbers of zeros."""
+        if self._has_lengths:
+            found = [self._choice(count, self._fewest_bits(count)) for count in grid]
+            return min(found, key=_order)
         choices = []
         for num_pruned in grid:
             pruned = self._prune(num_pruned)
@@ -159,9 +207,11 @@ class _Tensor:
             choices.append(self._choice(num_pruned, bits))
         return min(choices, key=_order)
 
-    def _all_bits(self) -> range:
+    def _all_bits(self) -> Sequence[float]:
         if self._recipe.bits != "auto":
-            return range(self._recipe.bits, self._recipe.bits + 1)
+            return [self._recipe.bits]
+        if self._has_lengths:
+            return [step / _STEPS_PER_BIT for step in range(_STEPS_PER_BIT * MAX_BITS + 1)]
         return range(1, MAX_BITS + 1)
 
     def _most_pruned(self) -> int:
@@ -192,23 +242,29 @@ class _Tensor:
                 cluster_energy=cluster_energy,
                 centroids=centroids,
                 usage=np.maximum(usage, np.finfo(np.float64).tiny),
+                has_lengths=self._has_lengths,
             )
         return self._tried[num_pruned]
 
-    def _is_within(self, num_pruned: int, bits: int) -> bool:
+    def _is_within(self, num_pruned: int, bits: float) -> bool:
         pruned = self._prune(num_pruned)
         return bits >= pruned.min_bits and pruned.error_energy(bits) <= self._budget
 
-    def _size(self, num_pruned: int, bits: int) -> int:
+    def _size(self, num_pruned: int, bits: float) -> int:
+        if self._has_lengths:
+            pruned = self._prune(num_pruned)
+            return bounds.predicted_prefix_size_bits(
+                pruned.usage, pruned.lengths(bits), _CODEBOOK_BYTES[self._recipe.codebook]
+            )
         return bounds.predicted_size_bits(
             self.num_weights - num_pruned,
-            bits,
+            int(bits),
             self._recipe.layout,
             len(self._prune(num_pruned).centroids),
             _CODEBOOK_BYTES[self._recipe.codebook],
         )
 
-    def _choice(self, num_pruned: int, bits: int) -> Choice:
+    def _choice(self, num_pruned: int, bits: float) -> Choice:
         pruned = self._prune(num_pruned)
         energy = self._energy if self._energy > 0 else math.inf
         prune_share = pruned.prune_energy / energy

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wl_onnx.codecs import bloomier, bounds
+from wl_onnx.codecs.lengths import choose_lengths
 from wl_onnx.errors import EncodeError
 from wl_onnx.evaluation.tensor_report import filter_fields
 from wl_onnx.planning.auto import choose
@@ -62,7 +63,7 @@ def encode_weight(
         EncodeError: no filter exists for the tensor's keys with the hash that the recipe names.
     """
     if "auto" not in (recipe.sparsity, recipe.bits):
-        return _encode_as_given(name, values, recipe, threshold, threads)
+        return _encode_as_given(name, values, recipe, float(recipe.bits), threshold, threads)
     if threshold is not None:
         zeros = np.count_nonzero(prune(values, threshold) == 0) / values.size
         recipe = dataclasses.replace(recipe, sparsity=min(zeros, float(np.nextafter(1, 0))))
@@ -70,12 +71,12 @@ def encode_weight(
     budget = wanted
     for _ in range(_MAX_CHOICES):
         choice = choose(values, dataclasses.replace(recipe, error_share=budget), threads=threads)
-        # Few bits are chosen where few values differ, which need no more centroids than this.
-        clusters = min(recipe.clusters, 2**choice.bits)
-        chosen = dataclasses.replace(
-            recipe, sparsity=choice.sparsity, bits=choice.bits, clusters=clusters
-        )
-        encoded = _encode_as_given(name, values, chosen, threshold, threads)
+        clusters = recipe.clusters
+        if recipe.layout != "prefix":
+            # Few bits are chosen where few values differ, which need no more centroids than this.
+            clusters = min(clusters, 2 ** int(choice.bits))
+        chosen = dataclasses.replace(recipe, sparsity=choice.sparsity, clusters=clusters)
+        encoded = _encode_as_given(name, values, chosen, choice.bits, threshold, threads)
         error_share = encoded.fields["error_share"]
         encoded.fields["meets_share"] = error_share <= wanted
         if error_share <= wanted or not choice.meets_share:
@@ -89,9 +90,11 @@ def _encode_as_given(
     name: str,
     values: npt.NDArray[np.float32],
     recipe: Recipe,
+    bits: float,
     threshold: Threshold | None,
     threads: int,
 ) -> EncodedWeight:
+    """Encodes with the recipe's sparsity and these bits, whatever its own are."""
     if threshold is None:
         threshold = threshold_for_sparsity(values, float(recipe.sparsity), threads=threads)
     pruned = prune(values, threshold)
@@ -99,6 +102,11 @@ def _encode_as_given(
     clustering = cluster(
         pruned[indices], recipe.clusters, codebook_type=recipe.codebook, threads=threads
     )
+    stored_counts = np.bincount(clustering.assignments, minlength=len(clustering.codebook))
+    cell_bits: int | npt.NDArray[np.uint8] = int(bits)
+    if recipe.layout == "prefix":
+        plane_bits = bounds.prefix_plane_bits(indices.size)
+        cell_bits = choose_lengths(stored_counts, clustering.codebook, bits, plane_bits=plane_bits)
     blob = _encode(
         name,
         recipe,
@@ -107,10 +115,9 @@ def _encode_as_given(
         values=clustering.assignments,
         num_weights=values.size,
         codebook=clustering.codebook,
-        bits=int(recipe.bits),
+        bits=cell_bits,
         codebook_type=clustering.codebook_type,
     )
-    stored_counts = np.bincount(clustering.assignments, minlength=len(clustering.codebook))
     refitted, errors = _refit(blob, values, stored_counts, threads)
     return EncodedWeight(
         refitted,

@@ -89,6 +89,30 @@ def test_predicted_size_is_within_two_percent_of_a_blob(
     assert predicted == pytest.approx(8 * len(blob), rel=0.02)
 
 
+@pytest.mark.parametrize(("num_weights", "density"), [(3000, 0.05), (400_000, 0.05), (90_000, 0.4)])
+def test_predicted_size_of_codes_of_different_length(num_weights: int, density: float) -> None:
+    from wl_onnx.codecs import bloomier
+
+    rng = np.random.default_rng(2)
+    indices = np.flatnonzero(rng.random(num_weights) < density)
+    lengths = [5, 6, 7, 7, 8, 9, 9, 10, 12]
+    values = rng.choice(9, len(indices), p=[0.3, 0.2, 0.2, 0.1, 0.08, 0.05, 0.04, 0.02, 0.01])
+    blob = bloomier.encode(
+        indices, values, num_weights=num_weights, codebook=np.arange(9.0), bits=lengths,
+        layout="prefix",
+    )  # fmt: skip
+    counts = np.bincount(values, minlength=9)
+    predicted = bounds.predicted_prefix_size_bits(counts, lengths, 2)
+    assert predicted == pytest.approx(8 * len(blob), rel=0.02)
+    assert bounds.information_bound_bits(counts, lengths) == sum(np.array(lengths)[values])
+
+
+def test_bounds_of_codes_of_different_length() -> None:
+    assert bounds.false_positive_rate(3, [1, 3, 3]) == 0.75
+    energy = bounds.expected_false_positive_energy(110, 10, [2.0, -4.0], [3, 5])
+    assert energy == pytest.approx(100 * (4 / 8 + 16 / 32))
+
+
 def test_unknown_layout() -> None:
     with pytest.raises(InputError, match="layout must be ribbon or xor, got cuckoo"):
         bounds.predicted_size_bits(1, 1, "cuckoo", 1, 2)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -92,6 +93,34 @@ def test_no_setting_of_a_grid_is_smaller(name: str, error_share: float) -> None:
             if size_bits(values, sparsity, bits) * 1.01 < choice.predicted_size_bits:
                 mean, standard_error = simulate(name, sparsity, bits, draws=10)
                 assert mean + 3 * standard_error > error_share * 0.98, (sparsity, bits)
+
+
+@pytest.mark.parametrize("name", ["dense", "laplace", "heavy", "sparse"])
+def test_lengths_of_codes_are_smaller_than_one_length(name: str) -> None:
+    values = make_tensor(name)
+    for share in (0.1, 0.2, 0.5):
+        recipe = Recipe(clusters=CLUSTERS, error_share=share)
+        common = choose(values, recipe)
+        own = choose(values, dataclasses.replace(recipe, layout="prefix"))
+        assert own.meets_share
+        assert own.predicted_error_share <= share
+        assert own.predicted_size_bits <= 1.005 * common.predicted_size_bits
+
+
+def test_lengths_for_given_bits_or_sparsity() -> None:
+    values = make_tensor("laplace")
+    recipe = Recipe(layout="prefix", clusters=CLUSTERS, error_share=0.3)
+    both = choose(values, dataclasses.replace(recipe, sparsity=0.8, bits=7))
+    assert (both.sparsity, both.bits) == (0.8, 7)
+    by_bits = choose(values, dataclasses.replace(recipe, bits=7))
+    assert by_bits.bits == 7
+    assert by_bits.meets_share
+    by_sparsity = choose(values, dataclasses.replace(recipe, sparsity=0.6))
+    assert by_sparsity.sparsity == 0.6
+    assert by_sparsity.meets_share
+    assert choose(values, recipe).predicted_size_bits <= min(
+        by_bits.predicted_size_bits, by_sparsity.predicted_size_bits
+    )
 
 
 def test_shares_add_up_and_match_the_tensor() -> None:

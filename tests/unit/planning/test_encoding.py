@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wl_onnx.codecs import bloomier
+from wl_onnx.codecs import bloomier, bounds
 from wl_onnx.errors import EncodeError
 from wl_onnx.planning import encoding
 from wl_onnx.planning.encoding import encode_weight
@@ -39,7 +39,9 @@ def test_what_is_given_is_used(values: np.ndarray) -> None:
     )
 
 
-@pytest.mark.parametrize("option", [("layout", "xor"), ("hash", "murmur3"), ("seed", 9)])
+@pytest.mark.parametrize(
+    "option", [("layout", "xor"), ("layout", "prefix"), ("hash", "murmur3"), ("seed", 9)]
+)
 def test_options_reach_the_blob(values: np.ndarray, option: tuple[str, Any]) -> None:
     recipe = dataclasses.replace(GIVEN, **dict([option]))
     info = bloomier.inspect(encode_weight("w", values, recipe).blob)
@@ -59,7 +61,7 @@ def test_refitting_makes_the_error_smaller(
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
-@pytest.mark.parametrize("layout", ["ribbon", "xor"])
+@pytest.mark.parametrize("layout", ["ribbon", "xor", "prefix"])
 def test_automatic_choices_keep_within_the_share_as_measured(
     values: np.ndarray, share: float, layout: str
 ) -> None:
@@ -69,6 +71,35 @@ def test_automatic_choices_keep_within_the_share_as_measured(
     assert measured <= share
     # A share that is hardly used would be a size that is too large.
     assert measured > 0.7 * share
+
+
+@pytest.mark.parametrize("bits", [7, 9])
+def test_lengths_have_the_error_energy_of_the_given_bits(
+    values: np.ndarray, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bloomier, "with_codebook", lambda blob, codebook: blob)
+    recipe = Recipe(sparsity=0.9, clusters=16, bits=bits)
+    common = encode_weight("w", values, recipe)
+    own = encode_weight("w", values, dataclasses.replace(recipe, layout="prefix"))
+    infos = [bloomier.inspect(encoded.blob) for encoded in (common, own)]
+    expected = [
+        bounds.expected_false_positive_energy(30_000, 3000, info.codebook, info.lengths)
+        for info in infos
+    ]
+    assert 0.95 * expected[0] < expected[1] <= expected[0] * (1 + 1e-6)
+    assert len(own.blob) < 0.9 * len(common.blob)
+    assert own.fields["information_bound_bits"] < 0.88 * common.fields["information_bound_bits"]
+    assert own.fields["bits"] == infos[1].lengths.max() == infos[1].bits
+    rate = float((2.0 ** -infos[1].lengths.astype(np.float64)).sum())
+    assert own.fields["false_positive_rate"] == pytest.approx(rate)
+
+
+def test_lengths_make_a_smaller_blob_within_the_same_share(values: np.ndarray) -> None:
+    for share in (0.02, 0.1, 0.5):
+        recipe = Recipe(error_share=share)
+        own = encode_weight("w", values, dataclasses.replace(recipe, layout="prefix"))
+        assert own.fields["meets_share"] is True
+        assert len(own.blob) < 0.95 * len(encode_weight("w", values, recipe).blob)
 
 
 def test_a_choice_that_costs_more_than_predicted_is_made_again(
@@ -145,7 +176,7 @@ def test_weights_that_float16_does_not_hold(scale: float) -> None:
 
 
 def test_threads_do_not_change_the_blob(values: np.ndarray) -> None:
-    for recipe in (GIVEN, Recipe(), Recipe(layout="xor", hash="murmur3")):
+    for recipe in (GIVEN, Recipe(), Recipe(layout="xor", hash="murmur3"), Recipe(layout="prefix")):
         blobs = {encode_weight("w", values, recipe, threads=n).blob for n in (1, 2, 3, 0)}
         assert len(blobs) == 1
 
