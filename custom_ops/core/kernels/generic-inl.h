@@ -92,77 +92,90 @@ inline void query_ribbon_with(const RibbonQuery& query, Hits* hits) {
   hits->count = count;
 }
 
-// A slot of which the first planes do not tell whether it has a code.
+// A slot of which the planes read so far do not tell whether it has a code.
 struct OpenSlot {
   uint64_t coefficients;
-  uint32_t slot;
-  uint32_t answer;  // 16 bits, of which those of planes not read yet are the mask's
+  uint64_t state;  // the slot and, above 32 bits, its answer: those not read yet are the mask's
 };
 
-// Reads a level's planes but the first num_read for one slot after another. Those that have a code
-// now become hits, from hits->count on; those that may have a longer one stay in `open`. next(i) is
-// the i-th slot of num_slots; hits->slots may hold slots that are still to come.
-template <typename Next>
-inline uint32_t read_level(const PrefixLevel& level, int num_read, uint32_t num_slots,
-                           const Next& next, OpenSlot* open, Hits* hits) {
-  const uint32_t num_starts = level.plane_bytes - 7;
-  const uint8_t* planes =
-      level.planes + uint64_t{level.plane_bytes} * static_cast<uint32_t>(num_read);
-  const int num_planes = level.num_planes - num_read;
-  const int shift = 16 - level.end;
-  uint32_t count = hits->count;
-  uint32_t num_open = 0;
-  for (uint32_t i = 0; i < num_slots; ++i) {
-    OpenSlot entry = next(i);
-    const uint32_t bunch = entry.slot / kBunchSlots;
-    const uint8_t* at = planes + reduce(level.phase + (bunch << 25), num_starts);
-    uint32_t bits = 0;
-    for (int plane = 0; plane < num_planes; ++plane, at += level.plane_bytes) {
-      bits = 2 * bits + parity(load64(at) & entry.coefficients);
+// Reads all planes of a level for one slot after another.
+inline void read_level(const PrefixLevel& level, uint32_t num_open, OpenSlot* open) {
+  const uint8_t* planes = level.planes;
+  const uint32_t plane_bytes = level.plane_bytes;
+  const uint32_t num_starts = plane_bytes - 7;
+  const uint32_t phase = level.phase;
+  const int num_planes = level.num_planes;
+  const int shift = 48 - level.end;
+  for (uint32_t i = 0; i < num_open; ++i) {
+    const uint64_t coefficients = open[i].coefficients;
+    const uint64_t state = open[i].state;
+    const uint32_t bunch = static_cast<uint32_t>(state) / kBunchSlots;
+    const uint8_t* at = planes + reduce(phase + (bunch << 25), num_starts);
+    uint64_t bits = parity(load64(at) & coefficients);
+    for (int plane = 1; plane < num_planes; ++plane) {
+      at += plane_bytes;
+      bits = 2 * bits + parity(load64(at) & coefficients);
     }
-    entry.answer ^= bits << shift;
-    hits->slots[count] = static_cast<uint16_t>(entry.slot);
-    hits->codes[entry.slot] = static_cast<uint16_t>((entry.answer >> shift) + level.rank_offset);
-    count += entry.answer < level.limit;
-    open[num_open] = entry;
-    num_open += (entry.answer >= level.limit) & (entry.answer < level.open_limit);
+    open[i].state = state ^ (bits << shift);
   }
-  hits->count = count;
-  return num_open;
 }
 
-// Asks the ribbons of a prefix code through the same Reader. The planes that are 0 in all codes are
-// read bunch by bunch. Few slots are left then, and hardly two in a bunch: those are read one by
-// one, each no further than until its code is complete.
+// The slots that have a code now become hits; those that may have a longer one are what is left.
+inline uint32_t sort_out(const PrefixLevel& level, uint32_t num_open, OpenSlot* open, Hits* hits) {
+  const uint32_t limit = level.limit;
+  const uint32_t num_others = level.open_limit - limit;
+  const int shift = 16 - level.end;
+  const uint32_t rank_offset = level.rank_offset;
+  uint32_t count = hits->count;
+  uint32_t num_left = 0;
+  for (uint32_t i = 0; i < num_open; ++i) {
+    const OpenSlot entry = open[i];
+    const uint32_t slot = static_cast<uint32_t>(entry.state);
+    const uint32_t answer = static_cast<uint32_t>(entry.state >> 32);
+    hits->slots[count] = static_cast<uint16_t>(slot);
+    hits->codes[slot] = static_cast<uint16_t>((answer >> shift) + rank_offset);
+    count += answer < limit;
+    open[num_left] = entry;
+    num_left += answer - limit < num_others;  // unsigned: not below the limit either
+  }
+  hits->count = count;
+  return num_left;
+}
+
+// Asks the ribbons of a prefix code. The planes that are 0 in all codes are read bunch by bunch,
+// through the same Reader. Few slots are open after that, and hardly two in a bunch: those are read
+// one by one, each no further than the level at which its code is complete.
 template <typename Reader>
 inline void query_prefix_with(const PrefixQuery& query, Hits* hits) {
   const RibbonQuery& top = query.top;
+  uint16_t starts[kBunches];
+  find_starts(top, starts);
+  Hits left;  // its slots alone are used
+  uint32_t num_left = 0;
   const int num_zeros = top.bits - top.value_bits;
-  uint32_t num_slots = 0;
-  if (num_zeros > 0) {
-    uint16_t starts[kBunches];
-    find_starts(top, starts);
-    const Reader above(top, PlaneRange(top, top.value_bits, top.bits));
-    for (uint32_t bunch = 0; bunch < kBunches; ++bunch) {
-      num_slots = append_slots(bunch, above.zeros(bunch, starts[bunch]), num_slots, hits);
-    }
-  } else {
-    for (; num_slots < kSlots; ++num_slots)
-      hits->slots[num_slots] = static_cast<uint16_t>(num_slots);
+  const Reader above(top, PlaneRange(top, top.value_bits, top.bits));
+  for (uint32_t bunch = 0; bunch < kBunches; ++bunch) {
+    const uint32_t zeros = num_zeros > 0 ? above.zeros(bunch, starts[bunch]) : 0xff;
+    num_left = append_slots(bunch, zeros, num_left, &left);
   }
   OpenSlot open[kSlots];
-  hits->count = 0;
-  const auto first = [&](uint32_t i) {
-    const uint32_t slot = hits->slots[i];
+  const uint32_t unread = num_zeros > 0 ? 0xffffU >> num_zeros : 0xffffU;
+  for (uint32_t i = 0; i < num_left; ++i) {
+    const uint32_t slot = left.slots[i];
     const uint32_t low = top.low[slot] + top.low_offset;
     const uint32_t high = top.high[slot] + top.high_offset;
-    const uint32_t zeros = num_zeros > 0 ? 0xffffU >> num_zeros : 0xffffU;
-    return OpenSlot{low | uint64_t{high} << 32, slot, ((low + high) >> 16) & zeros};
-  };
-  num_slots = read_level(query.levels[0], num_zeros, num_slots, first, open, hits);
-  for (int i = 1; i < query.num_levels && num_slots > 0; ++i) {
-    num_slots =
-        read_level(query.levels[i], 0, num_slots, [&](uint32_t k) { return open[k]; }, open, hits);
+    const uint32_t answer = ((low + high) >> 16) & unread;
+    open[i] = {low | uint64_t{high} << 32, slot | uint64_t{answer} << 32};
+  }
+  hits->count = 0;
+  PrefixLevel first = query.levels[0];
+  first.planes += first.plane_bytes * static_cast<uint32_t>(num_zeros);
+  first.num_planes -= num_zeros;
+  if (first.num_planes > 0) read_level(first, num_left, open);
+  num_left = sort_out(first, num_left, open, hits);
+  for (int i = 1; i < query.num_levels && num_left > 0; ++i) {
+    read_level(query.levels[i], num_left, open);
+    num_left = sort_out(query.levels[i], num_left, open, hits);
   }
 }
 
