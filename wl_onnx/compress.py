@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +35,14 @@ from wl_onnx.graph import (
 )
 from wl_onnx.kernels.clustering import all_finite
 from wl_onnx.kernels.native import resolve_threads
-from wl_onnx.planning.encoding import EncodedWeight, encode_weight
+from wl_onnx.planning.candidates import encode_smallest
 from wl_onnx.recipe import Recipe
 from wl_onnx.runtime.weights import decode_weight
 from wl_onnx.simplify import Threshold, global_thresholds
 from wl_onnx.version import __version__
+
+if TYPE_CHECKING:
+    from wl_onnx.planning.encoding import EncodedWeight
 
 __all__ = ["Progress", "Result", "compress", "decompress"]
 
@@ -208,7 +211,9 @@ def _encode_all(
         progress(jobs[-1].site.key, num_weights, num_weights)
     reports = [_report(site, encoded.get(site.key), reasons.get(site.key)) for site in sites]
     replacements = {
-        report.name: Replacement(encoded[report.name].blob, _summarize(report))
+        report.name: Replacement(
+            encoded[report.name].blob, _summarize(report), codec=encoded[report.name].codec
+        )
         for report in reports
         if report.name in encoded
     }
@@ -272,9 +277,10 @@ def _prune_together(jobs: Sequence[_Job], recipe: Recipe) -> list[_Job]:
 def _encode_job(job: _Job) -> EncodedWeight | str:
     """The encoded weight, or the reason to leave it as it is."""
     site, recipe = job.site, job.recipe
-    encoded = encode_weight(
+    encoded = encode_smallest(
         site.key,
         _read_weights(site),
+        site.shape,
         recipe,
         threshold=job.threshold,
         threads=resolve_threads(recipe.threads),
@@ -309,7 +315,7 @@ def _report(site: WeightSite, encoded: EncodedWeight | None, reason: str | None)
     return TensorReport(
         name=site.key,
         op_types=site.op_types,
-        codec="none" if encoded is None else "bloomier",
+        codec="none" if encoded is None else encoded.codec,
         shape=site.shape,
         num_weights=site.num_weights,
         original_bits=original_bits,
@@ -326,6 +332,11 @@ def _describe_recipe(recipe: Recipe) -> str:
 
 
 def _summarize(report: TensorReport) -> str:
+    if report.codec == "palette":
+        return (
+            f"Palette: {report.num_weights} weights, {report.num_nonzero} of them not zero, "
+            f"{report.clusters} centroids, {report.ratio:.1f}x smaller"
+        )
     bits = str(report.bits)
     if report.layout == "prefix" and report.num_nonzero and report.information_bound_bits:
         bits = f"{report.information_bound_bits / report.num_nonzero:.2f}"  # the mean of all codes

@@ -29,8 +29,19 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "codebook": ("float16", "float32"),
     "prune_scope": ("tensor", "global"),
     "blobs": ("attribute", "initializer"),
+    "codec": ("bloomier", "palette", "auto"),
 }
-_PER_TENSOR = ("sparsity", "clusters", "bits", "error_share", "layout", "hash", "codebook", "skip")
+_PER_TENSOR = (
+    "codec",
+    "sparsity",
+    "clusters",
+    "bits",
+    "error_share",
+    "layout",
+    "hash",
+    "codebook",
+    "skip",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +62,11 @@ class Recipe:
     """How a model is compressed. The fields are the command line's flags.
 
     Attributes:
+        codec: "bloomier", the filter; "palette", entropy-coded centroids without false positives;
+            or "auto", whichever is smaller for a tensor.
         sparsity: share of a tensor's weights that are pruned, in [0, 1), or "auto".
-        clusters: number of centroids, 1 to 4096.
+        clusters: number of centroids, 1 to 4096; a palette with a sparsity of "auto" takes as many
+            as its step needs.
         bits: bits of a filter cell, 1 to 16 and 2**bits >= clusters, or "auto". The layout "prefix"
             has codes of different length, with the error energy of codes of so many bits.
         error_share: error energy over weight energy that "auto" may add to a tensor, in (0, 1).
@@ -80,6 +94,7 @@ class Recipe:
         9
     """
 
+    codec: Literal["bloomier", "palette", "auto"] = "bloomier"
     sparsity: float | Literal["auto"] = "auto"
     clusters: int = 16
     bits: int | Literal["auto"] = "auto"

@@ -21,6 +21,13 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing output
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        metavar="bloomier|palette|auto",
+        help="A filter, entropy-coded centroids, or the smaller.  [default: bloomier]",
+    ),
+]
 Sparsity = Annotated[
     str | None,
     typer.Option(metavar="auto|S", help="Share of weights to prune, in [0, 1).  [default: auto]"),
@@ -115,6 +122,7 @@ def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _recipe_flags(
+    codec: Codec = None,
     sparsity: Sparsity = None,
     clusters: Clusters = None,
     bits: Bits = None,

@@ -36,10 +36,12 @@ class EncodedWeight:
     Attributes:
         blob: the encoded weights.
         fields: those fields of `TensorReport` that the encoding decides.
+        codec: "bloomier" or "palette".
     """
 
     blob: bytes
     fields: dict[str, Any]
+    codec: str = "bloomier"
 
 
 def encode_weight(
