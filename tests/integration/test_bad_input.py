@@ -134,7 +134,7 @@ OPTIONS = [
     ("--error-share 0", "error_share must be in (0, 1), got 0.0"),
     ("--error-share 1", "error_share must be in (0, 1), got 1.0"),
     ("--error-share nan", "error_share must be in (0, 1), got nan"),
-    ("--layout hash", "layout must be ribbon or xor, got 'hash'"),
+    ("--layout hash", "layout must be ribbon or xor or prefix, got 'hash'"),
     ("--hash sha", "hash must be auto or tabulation or murmur3, got 'sha'"),
     ("--blobs file", "blobs must be attribute or initializer, got 'file'"),
     ("--prune-scope all", "prune_scope must be tensor or global, got 'all'"),

@@ -36,15 +36,15 @@ save = importlib.import_module("wl_onnx.graph.save")
 main()
 """
 ANNOUNCE = """
-encode = compress.encode_weight
+encode = compress.encode_smallest
 def announce(*arguments, **options):
     result = encode(*arguments, **options)
     os.write(1, b"go")
     return result
-compress.encode_weight = announce
+compress.encode_smallest = announce
 """
 PLACES = {
-    "after the first weight": 'interrupt(compress, "encode_weight", after=True)',
+    "after the first weight": 'interrupt(compress, "encode_smallest", after=True)',
     "before the model is written": 'interrupt(compress, "save_model", after=False)',
     "while the data file is written": 'interrupt(save, "_write_tensors", after=True)',
     "before the first rename": 'interrupt(pathlib.Path, "replace", after=False)',
