@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mmh3
 import numpy as np
 import numpy.typing as npt
+
+from wl_onnx.errors import BlobError
 
 LAYOUTS = {"ribbon": 1, "xor": 2, "prefix": 3}
 HASHES = {"tabulation": 1, "murmur3": 2}
@@ -256,3 +258,14 @@ def consistent_blob(**change: Any) -> bytes:
     ]
     tables = np.random.default_rng(6).bytes(sum(sizes))
     return BlobFields(**fields, tables=tables).to_bytes()
+
+
+def outcome(read: Callable[[], object]) -> object:
+    """What `read` gives, or BlobError where it raises that with one line of text."""
+    try:
+        return read()
+    except BlobError as error:
+        message = str(error)
+    assert message.startswith("cannot ")
+    assert "\n" not in message
+    return BlobError

@@ -5,11 +5,7 @@ Everything runs in this process, so that a fault of the compiled core ends the t
 
 from __future__ import annotations
 
-import resource
 import struct
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +16,7 @@ from tests.blobs import (
     STORED_BLOBS,
     BlobFields,
     consistent_blob,
+    outcome,
     random_blob,
     reseal,
     several_blocks,
@@ -28,11 +25,9 @@ from tests.blobs import (
 from wl_onnx.codecs import bloomier
 from wl_onnx.errors import BlobError
 from wl_onnx.kernels import reference
-from wl_onnx.kernels.native import core
 
 # A blob that tells the truth about this many weights is decoded in the tests.
 MOST_WEIGHTS = 1 << 20
-MEMORY_BYTES = 256 << 20
 
 HEADER_FIELDS = {  # offset and struct code
     "magic": (0, "I"),
@@ -63,39 +58,6 @@ def blob(request: pytest.FixtureRequest) -> bytes:
     found = SMALL_BLOBS[request.param]
     assert bloomier.inspect(found).size_bytes == len(found)
     return found
-
-
-@pytest.fixture(params=["baseline", "avx2", "avx512"])
-def _target(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = core().current_target()
-    if not core().set_target(request.param):
-        pytest.skip(f"{request.param} is not in this build or this machine cannot run it")
-    yield
-    assert core().set_target(before)
-
-
-@pytest.fixture(autouse=True)
-def _memory_limit() -> Iterator[None]:
-    """Lets the process grow by no more than MEMORY_BYTES."""
-    if not sys.platform.startswith("linux"):
-        yield
-        return
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def outcome(read: Callable[[], object]) -> object:
-    """What `read` gives, or BlobError where it raises that with one line of text."""
-    try:
-        return read()
-    except BlobError as error:
-        message = str(error)
-    assert message.startswith("cannot ")
-    assert "\n" not in message
-    return BlobError
 
 
 def check_like_reference(blob: bytes) -> bool:

@@ -5,23 +5,16 @@ Everything runs in this process, so that a fault of the compiled core ends the t
 
 from __future__ import annotations
 
-import resource
 import struct
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.blobs import reseal
+from tests.blobs import outcome, reseal
 from tests.palettes import random_blob, stored_arguments
 from wl_onnx.codecs import palette
 from wl_onnx.errors import BlobError
 from wl_onnx.kernels import reference_palette
-from wl_onnx.kernels.native import core
-
-MEMORY_BYTES = 256 << 20
 
 
 @pytest.fixture(params=["plain", "classes"])
@@ -30,39 +23,6 @@ def blob(request: pytest.FixtureRequest) -> bytes:
     found = palette.encode(**arguments)  # type: ignore[arg-type]
     assert palette.inspect(found).size_bytes == len(found)
     return found
-
-
-@pytest.fixture(params=["baseline", "avx2", "avx512"])
-def _target(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = core().current_target()
-    if not core().set_target(request.param):
-        pytest.skip(f"{request.param} is not in this build or this machine cannot run it")
-    yield
-    assert core().set_target(before)
-
-
-@pytest.fixture(autouse=True)
-def _memory_limit() -> Iterator[None]:
-    """Lets the process grow by no more than MEMORY_BYTES."""
-    if not sys.platform.startswith("linux"):
-        yield
-        return
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def outcome(read: Callable[[], object]) -> object:
-    """What `read` gives, or BlobError where it raises that with one line of text."""
-    try:
-        return read()
-    except BlobError as error:
-        message = str(error)
-    assert message.startswith("cannot ")
-    assert "\n" not in message
-    return BlobError
 
 
 def check_like_reference(blob: bytes) -> bool:

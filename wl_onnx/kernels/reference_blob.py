@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import struct
 
-import mmh3
 import numpy as np
 import numpy.typing as npt
 
-from wl_onnx.errors import BlobError
+from wl_onnx.kernels.reference_frame import FRAME, check, parse_frame
 
 __all__ = [
     "BAND_ROWS",
@@ -36,11 +35,9 @@ RIBBON, XOR, PREFIX = 1, 2, 3
 TABULATION, MURMUR3 = 1, 2
 FLOAT32, FLOAT16 = 1, 10
 
-FRAME = struct.Struct("<4sBBHQ")
 HEADER = struct.Struct("<BBBBIIII")
 GROUPS = struct.Struct("<I")
 TABLE_HEADER = struct.Struct("<HB")
-CHECKSUM_BYTES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,38 +80,29 @@ def parse(blob: bytes) -> Filter:
     Raises:
         BlobError: something does not hold.
     """
-    _check(len(blob) >= FRAME.size + CHECKSUM_BYTES, "size", len(blob))
-    magic, version, codec, reserved, num_weights = FRAME.unpack_from(blob)
-    _check(magic == b"WLOX", "magic", magic)
-    _check(version == 1, "format version", version)
-    body, checksum = blob[:-CHECKSUM_BYTES], blob[-CHECKSUM_BYTES:]
-    _check(mmh3.mmh3_x64_128_digest(body, 0) == checksum, "checksum", checksum.hex())
-    _check(codec == 1, "codec", codec)
-    _check(reserved == 0, "reserved field", reserved)
-    _check(1 <= num_weights < 2**32, "num_weights", num_weights)
-
+    num_weights, body = parse_frame(blob, codec=1)
     reader = _Reader(body, FRAME.size)
     layout, hash_, bits, codebook_type, num_clusters, seed, num_keys, num_blocks = HEADER.unpack(
         reader.take(HEADER.size, "header")
     )
     num_groups = _ceil_div(num_weights, GROUP_SIZE)
-    _check(layout in (RIBBON, XOR, PREFIX), "layout", layout)
-    _check(hash_ in (TABULATION, MURMUR3), "hash", hash_)
-    _check(1 <= bits <= 16, "bits", bits)
-    _check(codebook_type in (FLOAT32, FLOAT16), "codebook's type", codebook_type)
-    _check(1 <= num_clusters <= min(MAX_CLUSTERS, 2**bits), "num_clusters", num_clusters)
-    _check(num_keys <= num_weights, "num_keys", num_keys)
-    _check(1 <= num_blocks <= num_groups, "num_blocks", num_blocks)
+    check(layout in (RIBBON, XOR, PREFIX), "layout", layout)
+    check(hash_ in (TABULATION, MURMUR3), "hash", hash_)
+    check(1 <= bits <= 16, "bits", bits)
+    check(codebook_type in (FLOAT32, FLOAT16), "codebook's type", codebook_type)
+    check(1 <= num_clusters <= min(MAX_CLUSTERS, 2**bits), "num_clusters", num_clusters)
+    check(num_keys <= num_weights, "num_keys", num_keys)
+    check(1 <= num_blocks <= num_groups, "num_blocks", num_blocks)
 
     stored = np.dtype("<f4" if codebook_type == FLOAT32 else "<f2")
     codebook = np.frombuffer(reader.take(stored.itemsize * num_clusters, "codebook"), stored)
-    _check(bool(np.isfinite(codebook).all()), "codebook", codebook.tolist())
+    check(bool(np.isfinite(codebook).all()), "codebook", codebook.tolist())
 
     lengths: tuple[int, ...] = ()
     planes = [bits]  # of each table of a block
     if layout == PREFIX:
         lengths = _parse_lengths(reader.take(_ceil_div(num_clusters, 2), "lengths"), num_clusters)
-        _check(max(lengths) == bits, "bits", bits)
+        check(max(lengths) == bits, "bits", bits)
         levels = sorted(set(lengths))
         planes = [level - above for level, above in zip(levels, [0, *levels[:-1]], strict=True)]
 
@@ -124,25 +112,25 @@ def parse(blob: bytes) -> Filter:
         counts.append(GROUPS.unpack(reader.take(GROUPS.size, "block's header"))[0])
         size = TABLE_HEADER.size * len(planes)
         headers.append(list(TABLE_HEADER.iter_unpack(reader.take(size, "block's header"))))
-    _check(all(count >= 1 for count in counts), "num_groups", 0)
-    _check(sum(counts) == num_groups, "sum of num_groups", sum(counts))
+    check(all(count >= 1 for count in counts), "num_groups", 0)
+    check(sum(counts) == num_groups, "sum of num_groups", sum(counts))
     blocks = []
     first_group = 0
     for count, tables in zip(counts, headers, strict=True):
         found: list[Table] = []
         for (units, attempt), width in zip(tables, planes, strict=True):
             most = MAX_XOR_SEGMENT if layout == XOR else 2**16 - 1
-            _check(units == 0 or 8 <= units <= most, "units", units)
-            _check(units == 0 or not found or found[-1].units > 0, "units after 0", units)
+            check(units == 0 or 8 <= units <= most, "units", units)
+            check(units == 0 or not found or found[-1].units > 0, "units after 0", units)
             size = _ceil_div(3 * units * width, 8) if layout == XOR else units * width
             data = reader.take(size, "table")
             used = 3 * units * width % 8
             padding = data[-1] >> used if layout == XOR and used else 0
-            _check(padding == 0, "bits behind the last cell", padding)
+            check(padding == 0, "bits behind the last cell", padding)
             found.append(Table(units, attempt, data))
         blocks.append(Block(first_group, count, tuple(found)))
         first_group += count
-    _check(reader.left() == 0, "bytes behind the last table", reader.left())
+    check(reader.left() == 0, "bytes behind the last table", reader.left())
     return Filter(
         num_weights=num_weights,
         layout=layout,
@@ -168,21 +156,16 @@ class _Reader:
         return len(self._data) - self._offset
 
     def take(self, count: int, name: str) -> bytes:
-        _check(count <= self.left(), f"bytes left for the {name}", self.left())
+        check(count <= self.left(), f"bytes left for the {name}", self.left())
         self._offset += count
         return self._data[self._offset - count : self._offset]
-
-
-def _check(holds: bool, name: str, got: object) -> None:
-    if not holds:
-        raise BlobError(f"cannot read blob: {name} must be as FORMAT.md says, got {got}")
 
 
 def _parse_lengths(packed: bytes, num_clusters: int) -> tuple[int, ...]:
     lengths = [1 + (byte >> shift & 15) for byte in packed for shift in (0, 4)]
     if num_clusters % 2:
-        _check(lengths.pop() == 1, "bits behind the last length", packed[-1])
-    _check(sum(2 ** (16 - t) for t in lengths) <= 2**16, "sum of 2**-length", lengths)
+        check(lengths.pop() == 1, "bits behind the last length", packed[-1])
+    check(sum(2 ** (16 - t) for t in lengths) <= 2**16, "sum of 2**-length", lengths)
     return tuple(lengths)
 
 

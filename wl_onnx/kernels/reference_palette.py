@@ -9,16 +9,13 @@ import dataclasses
 import struct
 from typing import Any
 
-import mmh3
 import numpy as np
 import numpy.typing as npt
 
-from wl_onnx.errors import BlobError
+from wl_onnx.kernels.reference_frame import FRAME, check, parse_frame
 
 __all__ = ["Palette", "decode", "decode_codes", "frequencies", "parse"]
 
-FRAME = struct.Struct("<4sBBHQ")
-CHECKSUM_BYTES = 16
 MAX_CLUSTERS = 4096
 MAX_LANES = 64
 MAX_LINES = 2**20
@@ -59,15 +56,7 @@ def parse(blob: bytes) -> Palette:
     Raises:
         BlobError: something does not hold.
     """
-    _check(len(blob) >= FRAME.size + CHECKSUM_BYTES, "size", len(blob))
-    magic, version, codec, reserved, num_weights = FRAME.unpack_from(blob)
-    _check(magic == b"WLOX", "magic", magic)
-    _check(version == 1, "format version", version)
-    body, checksum = blob[:-CHECKSUM_BYTES], blob[-CHECKSUM_BYTES:]
-    _check(mmh3.mmh3_x64_128_digest(body, 0) == checksum, "checksum", checksum.hex())
-    _check(codec == 2, "codec", codec)
-    _check(reserved == 0, "reserved field", reserved)
-    _check(1 <= num_weights < 2**32, "number of weights", num_weights)
+    num_weights, body = parse_frame(blob, codec=2)
     reader = _Bytes(body[FRAME.size :])
 
     (scheme,) = reader.read("<H")
@@ -75,18 +64,18 @@ def parse(blob: bytes) -> Palette:
     probability_bits = scheme >> 2 & 15
     num_lanes = 1 << (scheme >> 6 & 7)
     chunk_bits = scheme >> 9 & 63
-    _check(scheme >> 15 == 0, "bit 15 of the scheme", scheme)
-    _check(8 <= probability_bits <= 14, "probability bits", probability_bits)
-    _check(num_lanes <= MAX_LANES, "lanes", num_lanes)
-    _check(8 <= chunk_bits <= 32, "chunk bits", chunk_bits)
-    _check(num_clusters <= MAX_CLUSTERS, "clusters", num_clusters)
+    check(scheme >> 15 == 0, "bit 15 of the scheme", scheme)
+    check(8 <= probability_bits <= 14, "probability bits", probability_bits)
+    check(num_lanes <= MAX_LANES, "lanes", num_lanes)
+    check(8 <= chunk_bits <= 32, "chunk bits", chunk_bits)
+    check(num_clusters <= MAX_CLUSTERS, "clusters", num_clusters)
     codebook = _read_codebook(reader, num_clusters, scheme)
 
     (size,) = reader.read("<B")
     if size >= 128:
         size = (size - 128 << 16) + reader.read("<H")[0]
     side = reader.take(size)
-    _check(not side or side[-1] != 0, "last byte of the model", 0)
+    check(not side or side[-1] != 0, "last byte of the model", 0)
     model = _Model(_RangeDecoder(side), num_weights, num_clusters)
     for shares in model.shares:
         frequencies(shares, probability_bits)
@@ -99,9 +88,9 @@ def parse(blob: bytes) -> Palette:
         if index < num_chunks - 1:
             num_words = counts[index]
         else:
-            _check(reader.remaining() % 2 == 0, "bytes of the last chunk", reader.remaining())
+            check(reader.remaining() % 2 == 0, "bytes of the last chunk", reader.remaining())
             num_words = reader.remaining() // 2
-        _check(num_words <= min(num_weights, 2**chunk_bits), "words", num_words)
+        check(num_words <= min(num_weights, 2**chunk_bits), "words", num_words)
         words = [int.from_bytes(raw, "little") for raw in _split(reader.take(2 * num_words), 2)]
         chunks.append((states, words))
     return Palette(
@@ -126,7 +115,7 @@ def frequencies(shares: list[int], probability_bits: int) -> list[int]:
         BlobError: there are no symbols, or too many.
     """
     used = [share for share in shares if share]
-    _check(1 <= len(used) <= 2**probability_bits, "symbols of a context", len(used))
+    check(1 <= len(used) <= 2**probability_bits, "symbols of a context", len(used))
     room = 2**probability_bits - len(used)
     total = sum(share - 1 for share in used)
     found = [1 + (share - 1) * room // max(total, 1) if share else 0 for share in shares]
@@ -186,7 +175,7 @@ class _Bytes:
         return len(self._data) - self._offset
 
     def take(self, size: int) -> bytes:
-        _check(size <= self.remaining(), "bytes left", self.remaining())
+        check(size <= self.remaining(), "bytes left", self.remaining())
         self._offset += size
         return self._data[self._offset - size : self._offset]
 
@@ -205,7 +194,7 @@ def _read_codebook(reader: _Bytes, num_clusters: int, scheme: int) -> npt.NDArra
             stored = np.frombuffer(reader.take(num_clusters * dtype.itemsize), dtype)
         codebook: npt.NDArray[np.float32] = stored.astype(np.float32)
     bad = codebook[~np.isfinite(codebook)]
-    _check(bad.size == 0, "centroids", bad[:1])
+    check(bad.size == 0, "centroids", bad[:1])
     return codebook
 
 
@@ -291,10 +280,10 @@ class _Model:
         self.column_classes: list[int] = []
         if num_row_classes > 1 or self.num_column_classes > 1:
             self.row_length = coder.tail(min(coder.raw(6), 32), 32)
-            _check(1 <= self.row_length <= num_weights, "row length", self.row_length)
+            check(1 <= self.row_length <= num_weights, "row length", self.row_length)
             num_rows = -(-num_weights // self.row_length)
-            _check(num_row_classes == 1 or num_rows <= MAX_LINES, "rows", num_rows)
-            _check(
+            check(num_row_classes == 1 or num_rows <= MAX_LINES, "rows", num_rows)
+            check(
                 self.num_column_classes == 1 or self.row_length <= MAX_LINES,
                 "columns",
                 self.row_length,
@@ -305,7 +294,7 @@ class _Model:
                 self.column_classes = self._read_classes(self.row_length, self.num_column_classes)
         num_contexts = num_row_classes * self.num_column_classes
         self.shares = self._read_shares(num_contexts, num_clusters)
-        _check(coder.is_at_end(), "bytes of the model", "more")
+        check(coder.is_at_end(), "bytes of the model", "more")
 
     def _read_classes(self, count: int, num_classes: int) -> list[int]:
         depth = (num_classes - 1).bit_length()
@@ -365,8 +354,3 @@ class _Model:
 
 def _split(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
-
-
-def _check(condition: bool, what: str, got: object) -> None:
-    if not condition:
-        raise BlobError(f"cannot read blob: {what} must be as FORMAT.md says, got {got}")

@@ -150,9 +150,7 @@ class _Tensor:
         """The smallest choice within the budget, over sparsities and bits."""
         if self._has_lengths:
             return self._best_of_lengths()
-        most = self._most_pruned()
-        grid = [self.num_zeros + round(share * (most - self.num_zeros)) for share in _PRUNED_SHARES]
-        grid = sorted(set(grid))
+        grid = self._grid()
         best = self.best_at(grid)
         for bits in self._all_bits():
             within = [i for i, num_pruned in enumerate(grid) if self._is_within(num_pruned, bits)]
@@ -172,9 +170,7 @@ class _Tensor:
 
     def _best_of_lengths(self) -> Choice:
         """Over a grid of sparsities, then between the neighbours of the best of them."""
-        most = self._most_pruned()
-        grid = [self.num_zeros + round(share * (most - self.num_zeros)) for share in _PRUNED_SHARES]
-        tried = {num_pruned: self.best_at([num_pruned]) for num_pruned in sorted(set(grid))}
+        tried = {num_pruned: self.best_at([num_pruned]) for num_pruned in self._grid()}
         for _ in range(_HALVINGS):
             places = sorted(tried)
             best = min(range(len(places)), key=lambda i: _order(tried[places[i]]))
@@ -213,6 +209,14 @@ class _Tensor:
         if self._has_lengths:
             return [step / _STEPS_PER_BIT for step in range(_STEPS_PER_BIT * MAX_BITS + 1)]
         return range(1, MAX_BITS + 1)
+
+    def _grid(self) -> list[int]:
+        """The numbers of zeros that are tried first, ascending."""
+        most = self._most_pruned()
+        pruned = (
+            self.num_zeros + round(share * (most - self.num_zeros)) for share in _PRUNED_SHARES
+        )
+        return sorted(set(pruned))
 
     def _most_pruned(self) -> int:
         """How many weights can be 0 before pruning alone is over the budget."""

@@ -10,28 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import TensorProto, helper
 
+from tests.stock_sessions import TYPES, open_stock
 from wl_onnx.runtime import get_library_path
 
 if TYPE_CHECKING:
     from .conftest import Build
-
-TYPES = [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16]
-
-
-def open_stock(
-    model: ModelProto, *, threads: int = 1, config: str | None = None
-) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    if config is not None:
-        options.add_session_config_entry("com.wl_onnx.cache", config)
-    options.register_custom_ops_library(get_library_path())
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, ["CPUExecutionProvider"], enable_fallback=0
-    )
 
 
 @pytest.mark.parametrize("threads", [1, 2])
