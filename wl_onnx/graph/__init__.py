@@ -1,8 +1,9 @@
 """Finding, replacing and restoring the weights of an ONNX model."""
 
+from wl_onnx.graph.cut import cut_model
 from wl_onnx.graph.decoders import OPERATORS, Decoder, find_decoders, set_cache
 from wl_onnx.graph.externalize import ExternalizedModel, externalize_weights
-from wl_onnx.graph.layers import LayerInput, MatrixView, WeightLayer, Window, find_layers
+from wl_onnx.graph.layers import WeightLayer, find_layers
 from wl_onnx.graph.load import load_model
 from wl_onnx.graph.measure import fits_in_proto, measure_file, measure_tensors
 from wl_onnx.graph.metadata import (
@@ -14,6 +15,7 @@ from wl_onnx.graph.metadata import (
     require_uncompressed,
 )
 from wl_onnx.graph.model import CompressibleModel
+from wl_onnx.graph.products import LayerInput, MatrixView, Window
 from wl_onnx.graph.restore import restore_weights
 from wl_onnx.graph.rewrite import Replacement, replace_weights
 from wl_onnx.graph.save import check_output, save_model, to_proto
@@ -34,6 +36,7 @@ __all__ = [
     "WeightSite",
     "Window",
     "check_output",
+    "cut_model",
     "externalize_weights",
     "find_decoders",
     "find_layers",

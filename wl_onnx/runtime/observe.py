@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from onnx import ValueInfoProto
 
 from wl_onnx.errors import InputError, ModelError
 from wl_onnx.graph import (
     CompressibleModel,
     LayerInput,
     WeightLayer,
+    cut_model,
     externalize_weights,
     find_layers,
-    load_model,
 )
 from wl_onnx.runtime.measure import run_session
 from wl_onnx.runtime.moments import Moments
@@ -145,20 +144,15 @@ def _matrix_shape(layer: WeightLayer) -> tuple[int, int, int]:
 
 
 class _Session:
-    """A session with more outputs."""
+    """A session of the part of a model that leads to some values, which are its outputs."""
 
     def __init__(self, model: CompressibleModel, values: Sequence[str], threads: int) -> None:
         self._name = model.name
-        copy = load_model(model.path or model.proto, folder=model.folder)
-        graph = copy.proto.graph
-        self._fed = [name for name in values if name in {one.name for one in graph.input}]
-        self._wanted = [name for name in values if name not in self._fed]
-        known = {output.name for output in graph.output}
-        graph.output.extend(ValueInfoProto(name=n) for n in self._wanted if n not in known)
+        part = cut_model(model, values)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        external = externalize_weights(copy, lambda decoder: decode_weight(decoder, threads=0))
+        external = externalize_weights(part, lambda decoder: decode_weight(decoder, threads=0))
         kept = supply_weights(external, options, lambda decoder: decode_weight(decoder, threads=0))
         try:
             self._session = onnxruntime.InferenceSession(
@@ -172,8 +166,7 @@ class _Session:
         del kept
 
     def run(self, feed: Feed) -> dict[str, npt.NDArray[Any]]:
-        outputs = run_session(self._session, feed, self._name)
-        return {**{name: feed[name] for name in self._fed}, **outputs}
+        return run_session(self._session, feed, self._name)
 
 
 class _Sums:

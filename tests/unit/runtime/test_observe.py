@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wl_onnx.errors import InputError
 from wl_onnx.graph import find_layers, load_model
+from wl_onnx.runtime.measure import run_session
 from wl_onnx.runtime.moments import Moments, hash_calibration, load_moments, save_moments
 from wl_onnx.runtime.observe import observe_moments
 
@@ -314,3 +315,27 @@ def test_saved_moments_come_back(tmp_path: Path) -> None:
     damaged.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="it must be a whole file of saved moments"):
         load_moments(damaged, fingerprint=fingerprint)
+
+
+def test_nothing_runs_behind_the_last_layer_that_is_observed() -> None:
+    x = floats(4, 6)
+    model = two_layers(x)
+    shape = numpy_helper.from_array(np.array([5, 5]), "shape")
+    model.graph.initializer.append(shape)
+    model.graph.node[-1].output[0] = "z"
+    model.graph.node.append(helper.make_node("Reshape", ["z", "shape"], ["y"]))  # 12 into 25
+    with pytest.raises(InputError, match="cannot run"):
+        run_session(onnxruntime.InferenceSession(model.SerializeToString()), {"x": x})
+    assert sorted(observe(model, x)) == ["u", "v", "w"]
+
+
+def test_a_model_that_was_changed_after_it_was_read_is_run_as_it_is_now(tmp_path: Path) -> None:
+    x = floats(10, 6)
+    path = tmp_path / "model.onnx"
+    onnx.save(two_layers(x), path)
+    model = load_model(path)
+    values = {t.name: numpy_helper.to_array(t) for t in model.proto.graph.initializer}
+    model.proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(2 * values["w"], "w"))
+    moments = {key: one for keys, one in observe_moments(model, [{"x": x}]) for key in keys}
+    hidden = np.maximum(x @ (2 * values["w"]) + values["b"], 0)
+    np.testing.assert_allclose(moments["v"].mean[0], hidden.mean(axis=0), rtol=1e-4, atol=1e-5)
