@@ -39,6 +39,8 @@ class WeightLayer:
         bias: initializer of the main graph that is added to each row of the product and used
             nowhere else, or None.
         reason: why its layer's input cannot be observed, to be read after "it", or None.
+        skip: value of the main graph that is added to the layer's output, which nothing else
+            reads, or None. It is not constant, and may have another shape that is broadcast.
     """
 
     site: WeightSite
@@ -46,6 +48,16 @@ class WeightLayer:
     inputs: tuple[LayerInput, ...]
     bias: str | None
     reason: str | None
+    skip: str | None = None
+
+
+class _LayerUse(NamedTuple):
+    """What one node does with a weight."""
+
+    view: MatrixView
+    layer_input: LayerInput
+    bias: str | None
+    skip: str | None
 
 
 def find_layers(model: CompressibleModel) -> list[WeightLayer]:
@@ -60,6 +72,10 @@ def find_layers(model: CompressibleModel) -> list[WeightLayer]:
     finder = _Finder(model)
     sites = sorted(find_weights(model), key=finder.find_position)
     return [finder.find(site) for site in sites]
+
+
+# Operators whose output is their product and a bias, nothing more.
+_LINEAR = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 
 
 class _Use(NamedTuple):
@@ -85,6 +101,8 @@ class _Finder:
                     if name and body.resolve(name) is main:
                         self._uses[name].append(_Use(body, position, node, index))
         self._outputs = set(main.outputs)
+        self._constants = {name for n in main.graph.node if not any(n.input) for name in n.output}
+        self._constants.update(self._tensors)
         self._functions = {(f.domain, f.name) for f in model.proto.functions}
 
     def find_position(self, site: WeightSite) -> int:
@@ -105,23 +123,24 @@ class _Finder:
         try:
             if site.scope:
                 raise UnsupportedError("does not lie in the main graph")
-            uses: list[tuple[MatrixView, LayerInput, str | None]] = []
+            uses: list[_LayerUse] = []
             self._follow(site.name, MatrixView(site.shape, ()), site.shape, uses)
             if not uses:
                 raise UnsupportedError("is used in no layer that can be observed")
-            if any(view != uses[0][0] for view, _, _ in uses):
+            if any(use.view != uses[0].view for use in uses):
                 raise UnsupportedError("is used as different matrices")
         except UnsupportedError as unsupported:
             return WeightLayer(site, None, (), None, str(unsupported))
-        bias = uses[0][2] if len(uses) == 1 else None
-        return WeightLayer(site, uses[0][0], tuple(use[1] for use in uses), bias, None)
+        bias, skip = (uses[0].bias, uses[0].skip) if len(uses) == 1 else (None, None)
+        inputs = tuple(use.layer_input for use in uses)
+        return WeightLayer(site, uses[0].view, inputs, bias, None, skip)
 
     def _follow(
         self,
         name: str,
         view: MatrixView,
         shape: Shape,
-        uses: list[tuple[MatrixView, LayerInput, str | None]],
+        uses: list[_LayerUse],
     ) -> None:
         for body, _, node, index in self._uses[name]:
             if body is not self._main:
@@ -177,22 +196,22 @@ class _Finder:
             return None
         return [int(value) for value in self._model.read(self._tensors[name]).reshape(-1)]
 
-    def _describe(
-        self, node: NodeProto, index: int, view: MatrixView, shape: Shape
-    ) -> tuple[MatrixView, LayerInput, str | None]:
+    def _describe(self, node: NodeProto, index: int, view: MatrixView, shape: Shape) -> _LayerUse:
         steps, layer_input = describe_product(node, index, shape)
         if layer_input.value in self._tensors:
             raise UnsupportedError("is multiplied with a constant")
         used = MatrixView(view.shape, (*view.steps, *steps))
-        return used, layer_input, self._find_bias(node, index, used)
+        return _LayerUse(
+            used, layer_input, self._find_bias(node, index, used), self._find_skip(node)
+        )
 
     def _find_bias(self, node: NodeProto, index: int, view: MatrixView) -> str | None:
         num_groups, num_rows, _ = view.matrix_shape
         name = ""
         if node.op_type == "MatMul" and index == 1:
-            users = self._uses[node.output[0]]
-            if len(users) == 1 and users[0].node.op_type == "Add":
-                name = users[0].node.input[1 - users[0].slot]
+            sum_and_other = self._find_sum(node.output[0])
+            if sum_and_other is not None:
+                name = sum_and_other[1]
         elif node.op_type != "Gather" and (index == 1 or node.op_type == "Conv"):
             name = node.input[2] if len(node.input) > 2 else ""
             if read_attributes(node).get("beta", 1.0) != 1.0:
@@ -203,3 +222,23 @@ class _Finder:
         dims = tuple(tensor.dims)
         is_row = math.prod(dims) == num_groups * num_rows and math.prod(dims[:-1]) == 1
         return name if is_row else None
+
+    def _find_skip(self, node: NodeProto) -> str | None:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in _LINEAR:
+            return None
+        found = self._find_sum(node.output[0])
+        if found is not None and found[1] in self._constants:
+            found = self._find_sum(found[0])
+        # It cannot depend on the layer, whose output nothing but this sum reads.
+        return None if found is None or found[1] in self._constants else found[1]
+
+    def _find_sum(self, value: str) -> tuple[str, str] | None:
+        """The sum that alone reads a value, and what it adds to it."""
+        users = self._uses[value]
+        if len(users) != 1 or users[0].body is not self._main or value in self._outputs:
+            return None
+        node = users[0].node
+        is_sum = node.op_type in ("Add", "Sum") and node.domain in ("", "ai.onnx")
+        if not is_sum or len(node.input) != 2:
+            return None
+        return node.output[0], node.input[1 - users[0].slot]

@@ -111,6 +111,7 @@ class LayerInput:
         axis: of "rows": the one along which the matrix's columns lie, -1 or -2.
         scale: factor on the product.
         window: of "patches".
+        output_axis: of "rows": the output's axis along which the matrix's rows lie, -1 or -2.
     """
 
     value: str
@@ -118,6 +119,7 @@ class LayerInput:
     axis: int = -1
     scale: float = 1.0
     window: Window | None = None
+    output_axis: int = -1
 
 
 class UnsupportedError(Exception):
@@ -222,7 +224,9 @@ def _describe_gemm(node: NodeProto, index: int, shape: Shape) -> Described:
     axis = -2 if other_transposed == bool(index) else -1
     scale = float(attributes.get("alpha", 1.0))
     steps.append(("reshape", (1, *shape)))
-    return steps, LayerInput(node.input[1 - index], "rows", axis=axis, scale=scale)
+    return steps, LayerInput(
+        node.input[1 - index], "rows", axis=axis, scale=scale, output_axis=-1 if index else -2
+    )
 
 
 def _describe_matmul(node: NodeProto, index: int, shape: Shape) -> Described:
@@ -238,7 +242,8 @@ def _describe_matmul(node: NodeProto, index: int, shape: Shape) -> Described:
             steps.append(("transpose", (1, 0)))
             shape = shape[::-1]
     steps.append(("reshape", (1, *shape)))
-    return steps, LayerInput(node.input[1 - index], "rows", axis=-1 if index else -2)
+    axis = -1 if index else -2
+    return steps, LayerInput(node.input[1 - index], "rows", axis=axis, output_axis=axis)
 
 
 def _describe_gather(node: NodeProto, index: int, shape: Shape) -> Described:

@@ -37,6 +37,10 @@ class Moments:
         cross: mean of r x^T with r the input in the reference model, `[num_groups, k, k]`; None
             where there is no reference.
         reference_mean: mean of r, `[num_groups, k]`, or None.
+        skip_cross: mean of d x^T, `[num_groups, num_rows, k]`, with d what the layer's skip value
+            is in the reference model minus what it is now, at the same samples and places; None
+            where there is no reference, or no skip value of the shape of the layer's output.
+        skip_shift: mean of d, `[num_groups, num_rows]`, which the bias makes up for, or None.
     """
 
     second: Float64
@@ -44,6 +48,8 @@ class Moments:
     num_samples: int
     cross: Float64 | None = None
     reference_mean: Float64 | None = None
+    skip_cross: Float64 | None = None
+    skip_shift: Float64 | None = None
 
     @property
     def is_diagonal(self) -> bool:
@@ -53,7 +59,7 @@ class Moments:
     @property
     def size_bytes(self) -> int:
         """Bytes of all arrays."""
-        arrays = (self.second, self.mean, self.cross, self.reference_mean)
+        arrays = (getattr(self, name) for name in _ARRAYS)
         return sum(array.nbytes for array in arrays if array is not None)
 
 
@@ -152,7 +158,7 @@ def hash_calibration(model: CompressibleModel, feeds: Iterable[Feed], **settings
     return digest.hexdigest()
 
 
-_ARRAYS = ("second", "mean", "cross", "reference_mean")
+_ARRAYS = ("second", "mean", "cross", "reference_mean", "skip_cross", "skip_shift")
 
 
 def _write(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
@@ -179,5 +185,4 @@ class _Saved(Mapping[str, Moments]):
         index = self._keys[key]
         arrays = {name: self._archive.get(f"{index}/{name}") for name in _ARRAYS}
         num_samples = int(self._archive[f"{index}/num_samples"])
-        second, mean, cross, reference_mean = arrays.values()
-        return Moments(second, mean, num_samples, cross, reference_mean)
+        return Moments(num_samples=num_samples, **arrays)

@@ -6,6 +6,7 @@ is held than one batch of activations and the moments that a budget allows.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from wl_onnx.graph import (
 )
 from wl_onnx.runtime.measure import run_session
 from wl_onnx.runtime.moments import Moments
-from wl_onnx.runtime.patches import cut_rows
+from wl_onnx.runtime.patches import cut_rows, fits_output
 from wl_onnx.runtime.weights import decode_weight, supply_weights
 
 __all__ = ["observe_moments"]
@@ -56,8 +57,8 @@ def observe_moments(
         layers: which layers; all of `find_layers(reference or model)` that have a view by
             default.
         reference: the model before it was compressed, whose values have the same names. It runs
-            beside `model`, and the moments have `cross`: how to choose a layer's weight so that
-            it makes up for what is lost before it.
+            beside `model`, and the moments have `cross` and `skip_cross`: how to choose a layer's
+            weight so that it makes up for what is lost before it and beside it.
         budget_bytes: for moments and work arrays in a run; one layer is always taken. Beside it
             there is one batch of activations, and the sessions.
         max_places: of a convolution's places, how many are drawn for each sample; all by default.
@@ -74,25 +75,24 @@ def observe_moments(
     """
     if layers is None:
         layers = [one for one in find_layers(reference or model) if one.view is not None]
-    shared: dict[tuple[tuple[LayerInput, ...], int], list[WeightLayer]] = {}
+    has_reference = reference is not None
+    shared: dict[_Observed, list[WeightLayer]] = {}
     for layer in layers:
-        shared.setdefault((layer.inputs, _matrix_shape(layer)[2]), []).append(layer)
-    groups = [(inputs, users) for (inputs, _), users in shared.items()]
-    runs = _plan_runs(groups, budget_bytes, has_reference=reference is not None)
+        shared.setdefault(_Observed.of(layer, has_reference=has_reference), []).append(layer)
+    runs = _plan_runs(list(shared), budget_bytes, has_reference=has_reference)
     for index, run in enumerate(runs):
         if progress is not None:
             progress(index, len(runs))
-        values = sorted({one.value for inputs, _ in run for one in inputs})
+        values = sorted({value for one in run for value in one.values})
         sessions = [_Session(model, values, threads)]
         if reference is not None:
             sessions.append(_Session(reference, values, threads))
-        sums = [_Sums(inputs, users[0]) for inputs, users in run]
+        sums = [_Sums(one, shared[one][0].site.key) for one in run]
         num_feeds = 0
         for feed in feeds:
-            rngs = [np.random.default_rng((seed, num_feeds)) for _ in sessions]
             activations = [session.run(feed) for session in sessions]
             for one in sums:
-                one.add(activations, rngs, max_places)
+                one.add(activations, max_places, np.random.default_rng((seed, num_feeds)))
             num_feeds += 1
         if num_feeds == 0:
             raise InputError(
@@ -100,21 +100,60 @@ def observe_moments(
                 f"{len(runs)} runs, got none"
             )
         del sessions
-        for one, (_, users) in zip(sums, run, strict=True):
-            yield tuple(user.site.key for user in users), one.finish()
+        for one, observed in zip(sums, run, strict=True):
+            yield tuple(layer.site.key for layer in shared[observed]), one.finish()
     if progress is not None:
         progress(len(runs), len(runs))
 
 
-Run = list[tuple[tuple[LayerInput, ...], list[WeightLayer]]]
+@dataclasses.dataclass(frozen=True)
+class _Observed:
+    """What is observed at once for all layers that have it in common.
+
+    Attributes:
+        inputs: what their matrices are multiplied with.
+        num_groups: of the matrices.
+        num_columns: of the matrices.
+        num_rows: of the matrices, where there is a skip value, else 0.
+        skip: the value that is added to the product, or None.
+    """
+
+    inputs: tuple[LayerInput, ...]
+    num_groups: int
+    num_columns: int
+    num_rows: int
+    skip: str | None
+
+    @classmethod
+    def of(cls, layer: WeightLayer, *, has_reference: bool) -> _Observed:
+        num_groups, num_rows, num_columns = _matrix_shape(layer)
+        skip = layer.skip if has_reference else None
+        return cls(layer.inputs, num_groups, num_columns, num_rows if skip else 0, skip)
+
+    @property
+    def is_diagonal(self) -> bool:
+        return self.inputs[0].kind == "indices"
+
+    @property
+    def values(self) -> list[str]:
+        return [one.value for one in self.inputs] + ([self.skip] if self.skip else [])
+
+    def count_bytes(self, *, has_reference: bool) -> int:
+        """Bytes of the sums, and of the float32 product that is added to them."""
+        if self.is_diagonal:
+            return 16 * self.num_groups * self.num_columns
+        column_bytes = self.num_columns * (20 if has_reference else 12) + self.num_rows * 12
+        return self.num_groups * self.num_columns * column_bytes
 
 
-def _plan_runs(groups: Run, budget_bytes: int, *, has_reference: bool) -> list[Run]:
+def _plan_runs(
+    groups: Sequence[_Observed], budget_bytes: int, *, has_reference: bool
+) -> list[list[_Observed]]:
     """Groups in order, each to the first run with room for it."""
-    runs: list[Run] = []
+    runs: list[list[_Observed]] = []
     rooms: list[int] = []
     for group in groups:
-        size = _count_bytes(group[1][0], has_reference=has_reference)
+        size = group.count_bytes(has_reference=has_reference)
         for index, room in enumerate(rooms):
             if size <= room:
                 runs[index].append(group)
@@ -124,14 +163,6 @@ def _plan_runs(groups: Run, budget_bytes: int, *, has_reference: bool) -> list[R
             runs.append([group])
             rooms.append(budget_bytes - size)
     return runs
-
-
-def _count_bytes(layer: WeightLayer, *, has_reference: bool) -> int:
-    """Bytes of a layer's sums, and of the float32 product that is added to them."""
-    num_groups, _, k = _matrix_shape(layer)
-    if layer.inputs[0].kind == "indices":
-        return 16 * num_groups * k
-    return num_groups * k * k * (20 if has_reference else 12)
 
 
 def _matrix_shape(layer: WeightLayer) -> tuple[int, int, int]:
@@ -172,65 +203,102 @@ class _Session:
 class _Sums:
     """Sums over what was seen of one input."""
 
-    def __init__(self, inputs: tuple[LayerInput, ...], layer: WeightLayer) -> None:
-        num_groups, _, k = _matrix_shape(layer)
-        self._inputs = inputs
-        self._key = layer.site.key
-        self._is_diagonal = inputs[0].kind == "indices"
-        shape = (num_groups, k) if self._is_diagonal else (num_groups, k, k)
-        self._second = np.zeros(shape)
+    def __init__(self, observed: _Observed, key: str) -> None:
+        self._observed = observed
+        self._key = key
+        num_groups, k = observed.num_groups, observed.num_columns
+        self._second = np.zeros((num_groups, k) if observed.is_diagonal else (num_groups, k, k))
         self._mean = np.zeros((num_groups, k))
         self._cross: Float64 | None = None
         self._reference_mean: Float64 | None = None
+        self._skip_cross: Float64 | None = None
+        self._skip_shift: Float64 | None = None
+        self._has_skip = observed.skip is not None
         self._num_samples = 0
 
     def add(
         self,
         activations: Sequence[Mapping[str, npt.NDArray[Any]]],
-        rngs: Sequence[np.random.Generator],
         max_places: int | None,
+        rng: np.random.Generator,
     ) -> None:
-        for one in self._inputs:
+        for one in self._observed.inputs:
             arrays = [values[one.value] for values in activations]
-            if self._is_diagonal:
-                k = self._second.shape[-1]
+            if self._observed.is_diagonal:
+                k = self._observed.num_columns
                 indices = arrays[0].reshape(-1) % k  # negative ones count from the end
                 self._second[0] += np.bincount(indices, minlength=k)
                 self._num_samples += indices.size
                 continue
-            pieces = [
-                cut_rows(array, one, max_places=max_places, rng=rng)
-                for array, rng in zip(arrays, rngs, strict=True)
-            ]
-            for rows in zip(*pieces, strict=True):
+            outputs = self._subtract_skips(activations, one)
+            for rows in cut_rows(arrays, one, outputs=outputs, max_places=max_places, rng=rng):
                 self._add_rows(*rows)
 
+    def _subtract_skips(
+        self, activations: Sequence[Mapping[str, npt.NDArray[Any]]], one: LayerInput
+    ) -> list[npt.NDArray[Any]]:
+        """What the reference's skip value is more than it is now; none where it is broadcast."""
+        observed = self._observed
+        if not self._has_skip or observed.skip is None:
+            return []
+        now, before = (values[observed.skip] for values in activations)
+        shape = (observed.num_groups, observed.num_rows, observed.num_columns)
+        self._has_skip = fits_output(activations[0][one.value].shape, one, shape, now.shape)
+        return [before - now] if self._has_skip else []
+
     def _add_rows(
-        self, rows: npt.NDArray[np.float32], reference: npt.NDArray[np.float32] | None = None
+        self,
+        rows: npt.NDArray[np.float32],
+        reference: npt.NDArray[np.float32] | None = None,
+        skip: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self._second += rows.swapaxes(1, 2) @ rows
         self._mean += rows.sum(axis=1, dtype=np.float64)
         self._num_samples += rows.shape[1]
         if reference is not None:
-            cross = reference.swapaxes(1, 2) @ rows
-            mean = reference.sum(axis=1, dtype=np.float64)
-            if self._cross is None or self._reference_mean is None:
-                self._cross = np.zeros(cross.shape)
-                self._reference_mean = np.zeros(mean.shape)
-            self._cross += cross
-            self._reference_mean += mean
+            self._cross, self._reference_mean = _add_product(
+                self._cross, self._reference_mean, reference, rows
+            )
+        if skip is not None:
+            self._skip_cross, self._skip_shift = _add_product(
+                self._skip_cross, self._skip_shift, skip, rows
+            )
 
     def finish(self) -> Moments:
-        if self._is_diagonal:
+        if self._observed.is_diagonal:
             self._mean += self._second
-        for array in (self._second, self._mean, self._cross, self._reference_mean):
-            if array is not None:
+        if not self._has_skip:
+            self._skip_cross = self._skip_shift = None
+        moments = Moments(
+            self._second,
+            self._mean,
+            self._num_samples,
+            self._cross,
+            self._reference_mean,
+            self._skip_cross,
+            self._skip_shift,
+        )
+        for array in vars(moments).values():
+            if isinstance(array, np.ndarray):
                 array /= max(1, self._num_samples)
         if not np.isfinite(self._second.sum()):
             raise InputError(
                 f"cannot calibrate {self._key}: the inputs of its layer must be finite, got NaN or "
                 "infinity"
             )
-        return Moments(
-            self._second, self._mean, self._num_samples, self._cross, self._reference_mean
-        )
+        return moments
+
+
+def _add_product(
+    product: Float64 | None,
+    total: Float64 | None,
+    left: npt.NDArray[np.float32],
+    right: npt.NDArray[np.float32],
+) -> tuple[Float64, Float64]:
+    """Adds left^T right to a product and left's sum to a total; the first time to zeros."""
+    added = left.swapaxes(1, 2) @ right
+    if product is None or total is None:
+        product, total = np.zeros(added.shape), np.zeros(added.shape[:2])
+    product += added
+    total += left.sum(axis=1, dtype=np.float64)
+    return product, total

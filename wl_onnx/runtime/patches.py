@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,63 +13,140 @@ from numpy.lib.stride_tricks import sliding_window_view
 if TYPE_CHECKING:
     from wl_onnx.graph import LayerInput, Window
 
-__all__ = ["cut_rows"]
+__all__ = ["cut_rows", "fits_output"]
 
+Activation = npt.NDArray[Any]
 Array = npt.NDArray[np.float32]
+Shape = tuple[int, ...]
 
 _CHUNK_BYTES = 1 << 26
 
 
 def cut_rows(
-    array: npt.NDArray[Any],
+    inputs: Sequence[Activation],
     layer_input: LayerInput,
     *,
+    outputs: Sequence[Activation] = (),
     max_places: int | None = None,
     rng: np.random.Generator | None = None,
-) -> Iterator[Array]:
-    """The inputs of a layer's matrix, one a row, in pieces of about 64 MB.
+) -> Iterator[list[Array]]:
+    """What a layer's matrix is multiplied with, and what it adds to, in pieces of about 64 MB.
 
     Args:
-        array: the activation that the layer reads, of kind "rows" or "patches".
-        layer_input: what the layer does with it.
+        inputs: activations that the layer reads, of kind "rows" or "patches", all of one shape.
+        layer_input: what the layer does with them.
+        outputs: arrays of the shape of its output, see `fits_output`.
         max_places: of a convolution with more places than this, so many are drawn for each
-            sample, without repetition.
+            sample, without repetition, the same in all arrays.
         rng: draws the places; needed with `max_places`.
 
     Yields:
-        float32 `[num_groups, num_rows, num_columns]`.
+        For each input float32 `[num_groups, num_samples, num_columns]`, for each output
+        `[num_groups, num_samples, num_rows]`.
     """
     if layer_input.kind == "rows":
-        if array.ndim > 1 and layer_input.axis == -2:
-            array = array.swapaxes(-1, -2)
-        rows: npt.NDArray[Any] = array.reshape(1, -1, array.shape[-1])
-        scale = np.float32(layer_input.scale)
-        step = max(1, _CHUNK_BYTES // (4 * rows.shape[-1]))
-        for start in range(0, rows.shape[1], step):
-            yield rows[:, start : start + step].astype(np.float32) * scale
+        yield from _cut_vectors(inputs, layer_input, outputs)
         return
     window = layer_input.window
     if window is None:
         raise ValueError(f"an input of kind {layer_input.kind} needs a window")
-    windows = _slide(array, window)
     num_dims = len(window.kernel)
-    places = windows.shape[2 : 2 + num_dims]
-    num_places = int(np.prod(places))
+    # Samples and places first, then channels and kernel.
+    views = [_slide(array, window) for array in inputs] + list(outputs)
+    views = [
+        v.transpose(0, *range(2, 2 + num_dims), 1, *range(2 + num_dims, v.ndim)) for v in views
+    ]
+    places = views[0].shape[1 : 1 + num_dims]
+    num_places = math.prod(places)
     kept = num_places if max_places is None else min(max_places, num_places)
-    num_columns = int(windows.shape[1] * np.prod(window.kernel))
+    num_columns = math.prod(views[0].shape[1 + num_dims :])
     step = max(1, _CHUNK_BYTES // max(1, 4 * kept * num_columns))
-    for start in range(0, len(windows), step):
-        some = windows[start : start + step]
-        some = some.transpose(0, *range(2, 2 + num_dims), 1, *range(2 + num_dims, some.ndim))
+    for start in range(0, len(views[0]), step):
+        some = [view[start : start + step] for view in views]
         if kept < num_places:
             if rng is None:
                 raise ValueError("places are drawn with a generator")
-            drawn = rng.permuted(np.tile(np.arange(num_places), (len(some), 1)), axis=1)[:, :kept]
-            samples = np.repeat(np.arange(len(some)), kept)
-            some = some[(samples, *np.unravel_index(drawn.reshape(-1), places))]
-        rows = some.reshape(len(some) * (1 if kept < num_places else num_places), -1)
-        grouped = rows.reshape(len(rows), window.num_groups, -1).swapaxes(0, 1)
-        yield np.ascontiguousarray(grouped, np.float32)
+            num_samples = len(some[0])
+            order = np.tile(np.arange(num_places), (num_samples, 1))
+            drawn = rng.permuted(order, axis=1)[:, :kept].reshape(-1)
+            where = (np.repeat(np.arange(num_samples), kept), *np.unravel_index(drawn, places))
+            some = [view[where] for view in some]
+        yield [
+            _split_groups(view, len(some[0]) * (1 if kept < num_places else num_places), window)
+            for view in some
+        ]
+
+
+def fits_output(
+    shape: Shape, layer_input: LayerInput, matrix_shape: tuple[int, int, int], output: Shape
+) -> bool:
+    """Whether an array has the shape of a layer's output.
+
+    Args:
+        shape: of the layer's input, of kind "rows" or "patches".
+        layer_input: what the layer does with it.
+        matrix_shape: groups, rows and columns of its matrices.
+        output: the array's shape.
+    """
+    num_rows = matrix_shape[0] * matrix_shape[1]
+    if layer_input.window is not None:
+        return output == (shape[0], num_rows, *_count_places(shape[2:], layer_input.window))
+    if len(shape) < 2:
+        return output == (num_rows,)
+    others = _without(shape, layer_input.axis)
+    return len(output) == len(shape) and (
+        _without(output, layer_input.output_axis) == others
+        and output[layer_input.output_axis] == num_rows
+    )
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return tuple(size for i, size in enumerate(shape) if i != axis % len(shape))
+
+
+def _cut_vectors(
+    inputs: Sequence[Activation], layer_input: LayerInput, outputs: Sequence[Activation]
+) -> Iterator[list[Array]]:
+    rows = [_as_vectors(array, layer_input.axis) for array in inputs]
+    others = [_as_vectors(array, layer_input.output_axis) for array in outputs]
+    scale = np.float32(layer_input.scale)
+    step = max(1, _CHUNK_BYTES // max(1, 4 * rows[0].shape[-1]))
+    for start in range(0, len(rows[0]), step):
+        cut = slice(start, start + step)
+        scaled = [one[cut].astype(np.float32, copy=False) for one in rows]
+        if scale != 1:
+            scaled = [one * scale for one in scaled]
+        added = [one[cut].astype(np.float32, copy=False) for one in others]
+        yield [one[None] for one in (*scaled, *added)]
+
+
+def _as_vectors(array: Activation, axis: int) -> Activation:
+    """All vectors along an axis, one a row; a view where it can be."""
+    if array.ndim > 1 and axis == -2:
+        array = array.swapaxes(-1, -2)
+    return array.reshape(-1, array.shape[-1])
+
+
+def _split_groups(rows: Activation, num_samples: int, window: Window) -> Array:
+    grouped = rows.reshape(num_samples, window.num_groups, -1).swapaxes(0, 1)
+    return np.ascontiguousarray(grouped, np.float32)
+
+
+def _count_places(sizes: Shape, window: Window) -> Shape:
+    """Extent of a convolution's output."""
+    if window.spread:
+        sizes = tuple((n - 1) * s + 1 for n, s in zip(sizes, window.spread, strict=True))
+    pads = window.pads or _same_pads(sizes, _find_reach(window), window)
+    padded = [n + b + e for n, b, e in zip(sizes, pads, pads[len(sizes) :], strict=False)]
+    return tuple(
+        (size - extent) // stride + 1
+        for size, extent, stride in zip(padded, _find_reach(window), window.strides, strict=True)
+    )
+
+
+def _find_reach(window: Window) -> list[int]:
+    """Extent of the kernel with its dilations."""
+    return [d * (k - 1) + 1 for d, k in zip(window.dilations, window.kernel, strict=True)]
 
 
 def _slide(array: npt.NDArray[Any], window: Window) -> npt.NDArray[Any]:
@@ -79,7 +157,7 @@ def _slide(array: npt.NDArray[Any], window: Window) -> npt.NDArray[Any]:
         spread = np.zeros((*array.shape[:2], *sizes), array.dtype)
         spread[(slice(None), slice(None), *(slice(None, None, s) for s in window.spread))] = array
         array = spread
-    reach = [d * (k - 1) + 1 for d, k in zip(window.dilations, window.kernel, strict=True)]
+    reach = _find_reach(window)
     pads = window.pads or _same_pads(array.shape[2:], reach, window)
     begins, ends = pads[:num_dims], pads[num_dims:]
     # Negative pads cut, as those of a transposed convolution may.

@@ -102,18 +102,30 @@ def damp(covariance: Float64, share: float) -> Float64:
     return damped
 
 
-def retarget(weight: Float64, covariance: Float64, cross: Float64, damping: float) -> Float64:
+def retarget(
+    weight: Float64,
+    covariance: Float64,
+    cross: Float64,
+    damping: float,
+    skip_cross: Float64 | None = None,
+) -> Float64:
     """The weight whose outputs come closest to the original's, with inputs that have changed.
 
+    With `skip_cross` it is the sum of the layer's output and what is added to it, as in a residual
+    network, that comes closest: W x + s to the original's W0 r + t, by least squares.
+
     Args:
-        weight: the original `[num_groups, num_rows, k]`.
-        covariance: of the inputs as they are now.
-        cross: covariance of the original's inputs (rows) with those (columns).
+        weight: the original W0 `[num_groups, num_rows, k]`.
+        covariance: of the inputs x as they are now.
+        cross: covariance of the original's inputs r (rows) with those (columns).
         damping: share of the mean diagonal that holds the weight where it is; see `damp`.
+        skip_cross: covariance of t - s with x, `[num_groups, num_rows, k]`; 0 by default.
     """
     damped = damp(covariance, damping)
     held = damped - covariance
     wanted = weight @ (cross + held)
+    if skip_cross is not None:
+        wanted = wanted + skip_cross
     solved = np.linalg.solve(damped, wanted.swapaxes(1, 2))
     target: Float64 = solved.swapaxes(1, 2).astype(np.float64)
     return target

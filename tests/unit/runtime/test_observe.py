@@ -16,6 +16,7 @@ from wl_onnx.graph import find_layers, load_model
 from wl_onnx.runtime.measure import run_session
 from wl_onnx.runtime.moments import Moments, hash_calibration, load_moments, save_moments
 from wl_onnx.runtime.observe import observe_moments
+from wl_onnx.runtime.patches import fits_output
 
 RNG = np.random.default_rng(0)
 
@@ -62,6 +63,18 @@ def assert_predicts_output(model: onnx.ModelProto, x: np.ndarray, name: str = "w
     assert total * moments.num_samples == pytest.approx(y.sum(), rel=1e-4, abs=1e-3)
 
 
+def assert_output_fits(model: onnx.ModelProto, x: np.ndarray) -> None:
+    """An output has the shape that onnxruntime gives it, and no other."""
+    (layer,) = find_layers(load_model(model))
+    assert layer.view is not None
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    shape = session.run(None, {"x": x})[0].shape
+    for axis in range(-1, len(shape)):
+        given = tuple(size + (i == axis) for i, size in enumerate(shape))
+        is_same = fits_output(x.shape, layer.inputs[0], layer.view.matrix_shape, given)
+        assert is_same == (axis == -1)
+
+
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "plain": ((3, 4, 8, 9), (5, 4, 3, 3), {}),
     "padded": ((3, 4, 8, 9), (5, 4, 3, 2), {"pads": [1, 0, 2, 1]}),
@@ -84,6 +97,7 @@ def test_convolutions(name: str) -> None:
     x, w = floats(*x_shape), floats(*w_shape)
     model = make_model([helper.make_node("Conv", ["x", "w"], ["y"], **attributes)], x, w=w)
     assert_predicts_output(model, x)
+    assert_output_fits(model, x)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +112,9 @@ def test_convolutions(name: str) -> None:
 def test_transposed_convolutions(attributes: dict[str, Any]) -> None:
     x, w = floats(2, 4, 5, 6), floats(4, 3, 3, 3)
     node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], **attributes)
-    assert_predicts_output(make_model([node], x, w=w), x)
+    model = make_model([node], x, w=w)
+    assert_predicts_output(model, x)
+    assert_output_fits(model, x)
 
 
 def test_patches_equal_a_plain_loop() -> None:
