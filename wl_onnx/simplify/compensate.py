@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from wl_onnx.errors import InputError
+from wl_onnx.kernels.compensation import codebook_products
 from wl_onnx.simplify.contexts import SymbolCosts, measure_symbols
+from wl_onnx.simplify.sweeps import Sweeper
 
 __all__ = [
     "Quantization",
@@ -36,7 +38,6 @@ __all__ = [
 Float64 = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
 
-_BLOCK = 64
 # Moments are sums of float32 products: a variance below this share of the energy is none.
 _ROUNDING = 1e-6
 # Damping of inputs that never change, as a share of the others': little, so that it buys no bits.
@@ -206,6 +207,7 @@ def quantize_layer(
     sweeps: int = 3,
     max_classes: int = 8,
     refit: bool = True,
+    threads: int = 0,
 ) -> Quantization:
     """Quantises a layer for least damage plus lam times its bits.
 
@@ -225,6 +227,7 @@ def quantize_layer(
         sweeps: how often weights are chosen again.
         max_classes: most classes of rows and of columns for the bits; 1 for none.
         refit: whether the codebook is fitted to the codes at the end, see `refit_codebook`.
+        threads: threads to use; 0 means one for each core. The codes do not depend on it.
 
     Raises:
         InputError: there is no codebook, or it is not ascending or lacks 0.
@@ -246,18 +249,20 @@ def quantize_layer(
     weights = np.ones(weight.shape[:2]) if row_weights is None else row_weights
     if codebook.size == 1:
         sweeps = 0
-    chooser = _Chooser(codebook, weights, lam)
-    codes = chooser.nearest(weight)
-    costs = _measure(codes, codebook.size, max_classes)
+    sweeper = Sweeper(weight, damped, codebook, weights, lam, threads)
+    codes = sweeper.round_nearest()
+    costs = _measure(codes, codebook.size, max_classes, threads)
     for _ in range(2):  # once for a guess at the shares that does not come from rounding
-        codes = chooser.sweep_forward(weight, damped, costs)
-        costs = _measure(codes, codebook.size, max_classes)
+        codes = sweeper.sweep_forward(costs)
+        costs = _measure(codes, codebook.size, max_classes, threads)
     for _ in range(sweeps):
-        codes = chooser.sweep_again(weight, damped, costs, codes)
-        costs = _measure(codes, codebook.size, max_classes)
+        codes = sweeper.sweep_again(costs, codes)
+        costs = _measure(codes, codebook.size, max_classes, threads)
     codes, codebook = _drop_unused(codes, codebook)
     if refit:
-        codebook = refit_codebook(weight, damped, codes, codebook, row_weights=weights)
+        codebook = refit_codebook(
+            weight, damped, codes, codebook, row_weights=weights, threads=threads
+        )
     damage = measure_damage(weight - codebook[codes], covariance, weights)
     return Quantization(codes, codebook, damage, costs.total_bits)
 
@@ -269,6 +274,7 @@ def refit_codebook(
     codebook: Float64,
     *,
     row_weights: Float64 | None = None,
+    threads: int = 0,
 ) -> Float64:
     """The codebook of least damage for given codes, by least squares; 0 stays 0.
 
@@ -280,22 +286,27 @@ def refit_codebook(
         codes: indices into the codebook, in the shape of the weight.
         codebook: strictly ascending, with 0 in it.
         row_weights: see `quantize_layer`.
+        threads: threads to use; 0 means one for each core.
     """
-    free = [s for s in np.unique(codes) if codebook[s] != 0]
-    if not free:
+    used = np.zeros(len(codebook), bool)
+    used[np.unique(codes)] = True
+    free = np.flatnonzero(used & (codebook != 0))
+    if not free.size:
         return codebook
     scale = np.ones(weight.shape[:2]) if row_weights is None else row_weights
-    normal = np.zeros((len(free), len(free)))
-    right = np.zeros(len(free))
-    for group in range(len(weight)):
-        target = (weight[group] @ covariance[group]) * scale[group][:, None]
-        used = [codes[group] == symbol for symbol in free]
-        for i, mask in enumerate(used):
-            product = (mask @ covariance[group]) * scale[group][:, None]
-            right[i] += target[mask].sum()
-            for j in range(i, len(free)):
-                normal[i, j] += product[used[j]].sum()
-    normal = normal + np.triu(normal, 1).T
+    unknowns = np.full(len(codebook), -1, np.int32)
+    unknowns[free] = np.arange(len(free))
+    indices = np.ascontiguousarray(unknowns[codes])
+    normal = codebook_products(
+        indices,
+        np.ascontiguousarray(scale, np.float64).reshape(-1),
+        np.ascontiguousarray(covariance, np.float64),
+        len(free),
+        threads=threads,
+    )
+    target = (weight @ covariance) * scale[..., None]
+    # Weights that stay 0 have index -1 and go first.
+    right = np.bincount(indices.reshape(-1) + 1, target.reshape(-1), len(free) + 1)[1:]
     # Held a little to where it is: a value that is used once may stand for nothing that is seen.
     held = 1e-6 * np.trace(normal) / len(free) + 1e-300
     normal += held * np.eye(len(free))
@@ -320,9 +331,10 @@ def correct_bias(error: Float64, mean: Float64, mean_shift: Float64 | None = Non
     return added if mean_shift is None else added - mean_shift
 
 
-def _measure(codes: Codes, num_symbols: int, max_classes: int) -> SymbolCosts:
+def _measure(codes: Codes, num_symbols: int, max_classes: int, threads: int) -> SymbolCosts:
     """Costs of all groups as one matrix, groups below each other."""
-    return measure_symbols(codes.reshape(-1, codes.shape[-1]), num_symbols, max_classes=max_classes)
+    matrix = codes.reshape(-1, codes.shape[-1])
+    return measure_symbols(matrix, num_symbols, max_classes=max_classes, threads=threads)
 
 
 def _drop_unused(codes: Codes, codebook: Float64) -> tuple[Codes, Float64]:
@@ -331,77 +343,3 @@ def _drop_unused(codes: Codes, codebook: Float64) -> tuple[Codes, Float64]:
     kept[codebook == 0] = True
     renumbered = (np.cumsum(kept) - 1).astype(np.int32)
     return renumbered[codes], codebook[kept]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Chooser:
-    """Choice of symbols for least weighted squared error plus lam times bits."""
-
-    codebook: Float64
-    row_weights: Float64
-    lam: float
-
-    def nearest(self, values: Float64) -> Codes:
-        middles = (self.codebook[1:] + self.codebook[:-1]) / 2
-        return np.searchsorted(middles, values).astype(np.int32)
-
-    def choose(self, values: Float64, curvature: Float64, bits: Float64) -> Codes:
-        """Symbols for one column.
-
-        Args:
-            values: where the error would be 0 `[num_groups, num_rows]`.
-            curvature: damage of a squared error `[num_groups]`.
-            bits: of each symbol `[num_groups, num_rows, num_symbols]`.
-        """
-        weights = (curvature[:, None] * self.row_weights)[..., None]
-        costs = (values[..., None] - self.codebook) ** 2
-        costs *= weights
-        costs += self.lam * bits
-        chosen: Codes = np.argmin(costs, axis=-1).astype(np.int32)
-        return chosen
-
-    def sweep_forward(self, weight: Float64, covariance: Float64, costs: SymbolCosts) -> Codes:
-        """Decides columns in order, the error of each pushed into those after it."""
-        num_groups, num_rows, k = weight.shape
-        # The most important inputs first, while there is much that can make up for them.
-        order = np.argsort(-np.einsum("gii->i", covariance), kind="stable")
-        ordered = covariance[:, order][:, :, order]
-        upper = np.linalg.cholesky(np.linalg.inv(ordered)).swapaxes(1, 2)
-        left = weight[:, :, order].copy()
-        codes = np.empty(weight.shape, np.int32)
-        for start in range(0, k, _BLOCK):
-            stop = min(start + _BLOCK, k)
-            errors = np.empty((num_groups, num_rows, stop - start))
-            for j in range(start, stop):
-                pivot = upper[:, j, j]
-                bits = costs.of_column(order[j]).reshape(num_groups, num_rows, -1)
-                chosen = self.choose(left[:, :, j], 1 / pivot**2, bits)
-                codes[:, :, order[j]] = chosen
-                error = (left[:, :, j] - self.codebook[chosen]) / pivot[:, None]
-                errors[:, :, j - start] = error
-                left[:, :, j + 1 : stop] -= error[..., None] * upper[:, None, j, j + 1 : stop]
-            left[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
-        return codes
-
-    def sweep_again(
-        self, weight: Float64, covariance: Float64, costs: SymbolCosts, codes: Codes
-    ) -> Codes:
-        """Chooses each column again with all others as they are; never makes the sum larger."""
-        num_groups, num_rows, k = weight.shape
-        codes = codes.copy()
-        error = self.codebook[codes] - weight
-        for start in range(0, k, _BLOCK):
-            stop = min(start + _BLOCK, k)
-            square = covariance[:, start:stop, start:stop]
-            gradient = error @ covariance[:, :, start:stop]
-            for j in range(start, stop):
-                curvature = covariance[:, j, j]
-                old = self.codebook[codes[:, :, j]]
-                best = old - gradient[:, :, j - start] / curvature[:, None]
-                bits = costs.of_column(j).reshape(num_groups, num_rows, -1)
-                chosen = self.choose(best, curvature, bits)
-                change = self.codebook[chosen] - old
-                codes[:, :, j] = chosen
-                error[:, :, j] += change
-                gradient += change[..., None] * square[:, None, j - start]
-        return codes

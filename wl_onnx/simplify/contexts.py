@@ -11,6 +11,8 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from wl_onnx.kernels.compensation import classify_lines, count_symbols
+
 __all__ = ["SymbolCosts", "measure_symbols"]
 
 Float64 = npt.NDArray[np.float64]
@@ -44,7 +46,7 @@ class SymbolCosts:
 
 
 def measure_symbols(
-    codes: npt.NDArray[np.integer], num_symbols: int, *, max_classes: int = 8
+    codes: npt.NDArray[np.integer], num_symbols: int, *, max_classes: int = 8, threads: int = 0
 ) -> SymbolCosts:
     """Chooses classes of rows and columns for a matrix, and measures what its symbols cost.
 
@@ -52,51 +54,44 @@ def measure_symbols(
         codes: integers `[num_rows, num_columns]`, 0 to num_symbols - 1.
         num_symbols: number of symbols.
         max_classes: most classes of an axis. Fewer are taken where they cost less.
+        threads: threads to use; 0 means one for each core.
+
+    Raises:
+        InputError: a code is out of range.
     """
-    whole = np.zeros(len(codes), np.int64), np.zeros(codes.shape[1], np.int64)
-    best = _measure(codes, num_symbols, *whole)
-    by_row = _count(codes, num_symbols, whole[1], axis=1)
+    matrix = np.ascontiguousarray(codes, np.int32)
+
+    def count(classes: Int64, *, axis: int) -> Float64:
+        num_classes = int(classes.max()) + 1
+        return count_symbols(matrix, classes, num_classes, num_symbols, axis=axis, threads=threads)
+
+    whole = np.zeros(len(matrix), np.int64), np.zeros(matrix.shape[1], np.int64)
+    by_row = count(whole[1], axis=1)
+    best = _measure(by_row, *whole)
     num_classes = 2
     while num_classes <= max_classes:
-        rows = _classify(by_row, num_classes)
-        columns = _classify(_count(codes, num_symbols, rows, axis=0), num_classes)
-        rows = _classify(_count(codes, num_symbols, columns, axis=1), num_classes)
-        for one in ((rows, columns), (whole[0], columns), (rows, whole[1])):
-            tried = _measure(codes, num_symbols, *one)
-            best = min(best, tried, key=lambda costs: costs.total_bits)
+        rows = _classify(by_row, num_classes, threads)
+        columns = _classify(count(rows, axis=0), num_classes, threads)
+        by_both = count(columns, axis=1)
+        rows = _classify(by_both, num_classes, threads)
+        for one in (
+            (by_both, rows, columns),
+            (by_both, whole[0], columns),
+            (by_row, rows, whole[1]),
+        ):
+            best = min(best, _measure(*one), key=lambda costs: costs.total_bits)
         num_classes *= 2
     return best
 
 
-def _count(
-    codes: npt.NDArray[np.integer], num_symbols: int, classes: Int64, *, axis: int
-) -> Float64:
-    """Symbols counted by the other axis's lines and by classes of the lines along this axis.
-
-    Returns:
-        float64 `[line, class, symbol]`; lines are columns for axis 0, rows for axis 1.
-    """
-    lines = codes if axis else codes.T
-    members = np.zeros((lines.shape[1], int(classes.max()) + 1), np.float32)
-    members[np.arange(len(classes)), classes] = 1
-    # One symbol at a time: all of them at once are many times the matrix.
-    counted = [(lines == symbol).astype(np.float32) @ members for symbol in range(num_symbols)]
-    return np.stack(counted, axis=-1).astype(np.float64)
-
-
-def _classify(lines: Float64, num_classes: int) -> Int64:
+def _classify(lines: Float64, num_classes: int, threads: int) -> Int64:
     """Classes of lines: counts `[line, class of the other axis, symbol]` to int64 `[line]`."""
     totals = lines.sum(axis=(1, 2))
     symbols = lines.sum(axis=(0, 1))
     density = 1 - lines[:, :, int(np.argmax(symbols))].sum(axis=1) / np.maximum(totals, 1)
     classes = np.empty(len(lines), np.int64)
     classes[np.argsort(density, kind="stable")] = np.arange(len(lines)) * num_classes // len(lines)
-    flat = lines.reshape(len(lines), -1)
-    for _ in range(_LLOYD_ROUNDS):
-        sums = np.zeros((num_classes, *lines.shape[1:]))
-        np.add.at(sums, classes, lines)
-        costs = flat @ _cost_bits(sums).reshape(num_classes, -1).T
-        classes = np.argmin(costs, axis=1)
+    classes = classify_lines(lines, classes, num_classes, rounds=_LLOYD_ROUNDS, threads=threads)
     return np.unique(classes, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
@@ -107,11 +102,10 @@ def _cost_bits(counts: Float64) -> Float64:
     return bits
 
 
-def _measure(
-    codes: npt.NDArray[np.integer], num_symbols: int, rows: Int64, columns: Int64
-) -> SymbolCosts:
-    sums = np.zeros((int(rows.max()) + 1, int(columns.max()) + 1, num_symbols))
-    np.add.at(sums, rows, _count(codes, num_symbols, columns, axis=1))
+def _measure(by_row: Float64, rows: Int64, columns: Int64) -> SymbolCosts:
+    """Costs from the counts of each row by its columns' classes."""
+    num_classes = int(rows.max()) + 1
+    sums = np.stack([by_row[rows == label].sum(axis=0) for label in range(num_classes)])
     bits = _cost_bits(sums)
     side = _BITS_PER_SHARE * np.count_nonzero(sums)
     for classes in (rows, columns):
