@@ -5,72 +5,34 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wl_onnx.errors import InputError
+from wl_onnx.evaluation.inputs import (
+    LABELS,
+    InputInfo,
+    check_array,
+    check_labels,
+    choose_arrays,
+    fixed_batch,
+    input_dtype,
+)
+from wl_onnx.evaluation.npz import read_npz
 
-__all__ = ["Feeds", "InputInfo", "load_feeds", "load_npz", "random_feeds"]
+__all__ = ["Feeds", "load_feeds", "load_npz", "random_feeds"]
 
-LABELS = "labels"
 MAX_BATCH = 256
 NUM_RANDOM_FEEDS = 8
 
 _LOG = logging.getLogger(__name__)
 
-# What NumPy and zipfile raise on archives that were cut, changed, or hold pickled objects.
-_DAMAGED = (
-    ValueError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
 Array = npt.NDArray[Any]
 Feed = dict[str, Array]
-
-_DTYPES: dict[str, np.dtype[Any]] = {
-    f"tensor({name})": np.dtype(dtype)
-    for name, dtype in {
-        "float": np.float32,
-        "double": np.float64,
-        "float16": np.float16,
-        "int8": np.int8,
-        "int16": np.int16,
-        "int32": np.int32,
-        "int64": np.int64,
-        "uint8": np.uint8,
-        "uint16": np.uint16,
-        "uint32": np.uint32,
-        "uint64": np.uint64,
-        "bool": np.bool_,
-        "string": np.str_,
-    }.items()
-}
-
-
-class InputInfo(Protocol):
-    """An input as a session describes it (`onnxruntime.NodeArg`)."""
-
-    @property
-    def name(self) -> str:
-        """The input's name."""
-
-    @property
-    def type(self) -> str:
-        """Its type, such as `tensor(float)`."""
-
-    @property
-    def shape(self) -> Sequence[int | str | None]:
-        """Its shape; a text or None where a dimension is symbolic."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,16 +103,16 @@ def load_npz(
     if isinstance(source, Mapping):
         origin = "data"
         names = set(source)
-        arrays = {name: np.asarray(source[name]) for name in _wanted(inputs, names, origin)}
+        arrays = {name: np.asarray(source[name]) for name in choose_arrays(inputs, names, origin)}
     else:
         origin = str(source)
-        arrays, names = _read_npz(Path(source), inputs)
+        arrays, names = read_npz(Path(source), inputs)
     labels = None if any(i.name == LABELS for i in inputs) else arrays.pop(LABELS, None)
     unused = sorted(names - set(arrays) - {LABELS})
     if unused:
         _LOG.warning("%s: arrays %s are no inputs of the model, ignored", origin, ", ".join(unused))
     for info in inputs:
-        _check_array(arrays[info.name], info, origin, any_batch=True)
+        check_array(arrays[info.name], info, origin, any_batch=True)
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise InputError(
@@ -158,8 +120,8 @@ def load_npz(
             + ", ".join(f"{name} {length}" for name, length in lengths.items())
         )
     num_rows = next(iter(lengths.values()))
-    labels = None if labels is None else _check_labels(labels, num_rows, origin)
-    batch = _fixed_batch(inputs, origin)
+    labels = None if labels is None else check_labels(labels, num_rows, origin)
+    batch = fixed_batch(inputs, origin)
     if num_rows < (batch or 1):
         raise InputError(
             f"cannot use {origin}: it must hold at least {batch or 1} samples, got {num_rows}"
@@ -201,7 +163,7 @@ def random_feeds(
 
 
 def _draw(info: InputInfo, rng: np.random.Generator) -> Array:
-    dtype = _dtype(info)
+    dtype = input_dtype(info)
     shape = [size if isinstance(size, int) else 1 for size in info.shape]
     if dtype.kind == "f":
         return np.asarray(rng.standard_normal(shape)).astype(dtype)
@@ -211,113 +173,6 @@ def _draw(info: InputInfo, rng: np.random.Generator) -> Array:
         limits = np.iinfo(dtype)
         return np.asarray(rng.integers(limits.min, limits.max + 1, shape)).astype(dtype)
     return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
-
-
-def _dtype(info: InputInfo) -> np.dtype[Any]:
-    if info.type not in _DTYPES:
-        raise InputError(
-            f"cannot feed input {info.name}: it must be a tensor of a type that NumPy has, got "
-            f"{info.type}"
-        )
-    return _DTYPES[info.type]
-
-
-def _read_npz(path: Path, inputs: Sequence[InputInfo]) -> tuple[Feed, set[str]]:
-    # np.load would leave a file open that it opened itself and then refuses.
-    try:
-        with path.open("rb") as file:
-            return _read_archive(file, path, inputs)
-    except FileNotFoundError as error:
-        raise InputError(f"cannot read data {path}: it must be a file, got none") from error
-    except OSError as error:
-        raise InputError(
-            f"cannot read data {path}: it must be an .npz file, got {error.strerror or error}"
-        ) from error
-
-
-def _read_archive(file: BinaryIO, path: Path, inputs: Sequence[InputInfo]) -> tuple[Feed, set[str]]:
-    try:
-        archive = np.load(file, allow_pickle=False)
-    except _DAMAGED:
-        archive = None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(
-            f"cannot read data {path}: it must be an .npz file, got another kind of file"
-        )
-    names = set(archive.files)
-    arrays: Feed = {}
-    for name in _wanted(inputs, names, str(path)):
-        try:
-            arrays[name] = archive[name]
-        except _DAMAGED as error:
-            raise InputError(
-                f"cannot read array {name} of {path}: it must be a whole and plain array, got "
-                f"{error or type(error).__name__}"
-            ) from error
-    return arrays, names
-
-
-def _wanted(inputs: Sequence[InputInfo], names: set[str], origin: str) -> list[str]:
-    for info in inputs:
-        if info.name not in names:
-            raise InputError(
-                f"cannot use {origin}: it must hold an array named {info.name} (the model's "
-                f"inputs are {', '.join(i.name for i in inputs)}), got "
-                f"{', '.join(sorted(names)) or 'nothing'}"
-            )
-    if not inputs:
-        raise InputError(f"cannot use {origin}: the model must have inputs, got none")
-    wanted = [info.name for info in inputs]
-    return [*wanted, LABELS] if LABELS in names and LABELS not in wanted else wanted
-
-
-def _check_array(array: Array, info: InputInfo, origin: str, *, any_batch: bool) -> None:
-    """Refuses an array that the input does not take; `any_batch` leaves axis 0 open."""
-    dtype = _dtype(info)
-    if array.dtype != dtype and not (dtype.kind == array.dtype.kind == "U"):
-        raise InputError(
-            f"cannot use {origin}: array {info.name} must be {dtype.name}, got {array.dtype.name}"
-        )
-    # onnxruntime gives [] for a scalar and for an unknown shape alike.
-    if not info.shape:
-        if any_batch and array.ndim == 0:
-            raise InputError(
-                f"cannot use {origin}: array {info.name} must have samples along axis 0, got a "
-                "scalar"
-            )
-        return
-    first = 1 if any_batch else 0
-    fits = array.ndim == len(info.shape) and all(
-        expected == size or not isinstance(expected, int)
-        for expected, size in zip(info.shape[first:], array.shape[first:], strict=True)
-    )
-    if not fits:
-        dims = ["samples" if any_batch else info.shape[0], *info.shape[1:]]
-        shape = ", ".join("any" if dim is None else str(dim) for dim in dims)
-        raise InputError(
-            f"cannot use {origin}: array {info.name} must have the shape [{shape}], got "
-            f"{list(array.shape)}"
-        )
-
-
-def _check_labels(labels: Array, num_rows: int, origin: str) -> npt.NDArray[np.int64]:
-    if labels.dtype.kind not in "iu" or labels.shape != (num_rows,):
-        raise InputError(
-            f"cannot use {origin}: labels must be {num_rows} integers, one a sample, got "
-            f"{labels.dtype.name} {list(labels.shape)}"
-        )
-    return labels.astype(np.int64)
-
-
-def _fixed_batch(inputs: Sequence[InputInfo], origin: str) -> int | None:
-    """The batch that the inputs ask for; None where every one takes any number of rows."""
-    sizes = {size for info in inputs for size in info.shape[:1] if isinstance(size, int)}
-    if len(sizes) > 1 or 0 in sizes:
-        raise InputError(
-            f"cannot use {origin}: the model's inputs must share one batch size along axis 0, got "
-            f"{', '.join(map(str, sorted(sizes)))}; give an iterable of feed dictionaries instead"
-        )
-    return sizes.pop() if sizes else None
 
 
 def _rows(arrays: Feed, start: int, stop: int) -> Feed:
@@ -348,14 +203,14 @@ def _collect(feeds: Iterable[Any], inputs: Sequence[InputInfo]) -> Feeds:
         arrays = {str(name): np.asarray(value) for name, value in feed.items()}
         if LABELS in arrays and LABELS not in names:
             array = arrays.pop(LABELS)
-            labels.append(_check_labels(array, array.size, origin))
+            labels.append(check_labels(array, array.size, origin))
         if set(arrays) != names:
             raise InputError(
                 f"cannot use {origin}: it must hold the inputs {', '.join(sorted(names))}, got "
                 f"{', '.join(sorted(arrays)) or 'nothing'}"
             )
         for info in inputs:
-            _check_array(arrays[info.name], info, origin, any_batch=False)
+            check_array(arrays[info.name], info, origin, any_batch=False)
         batches.append(arrays)
     if not batches:
         raise InputError("cannot use data: it must give at least one feed, got none")

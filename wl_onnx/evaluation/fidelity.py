@@ -7,14 +7,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from wl_onnx.errors import InputError
-from wl_onnx.evaluation.data import Feeds, InputInfo, load_feeds
+from wl_onnx.evaluation.data import Feeds, load_feeds
 from wl_onnx.evaluation.metrics import Accumulator, top1
 from wl_onnx.graph import load_model, save_model
 from wl_onnx.runtime.measure import (
@@ -26,6 +26,9 @@ from wl_onnx.runtime.measure import (
     time_runs,
 )
 from wl_onnx.runtime.session import MODES
+
+if TYPE_CHECKING:
+    from wl_onnx.evaluation.inputs import InputInfo
 
 __all__ = ["ORIGINAL", "compare"]
 
