@@ -1,20 +1,30 @@
-"""What a compressed model holds, and how it compares with its original."""
+"""What a compressed model holds, how it compares with its original, and what it may lose."""
 
 from __future__ import annotations
 
 from wl_onnx.evaluation.data import Feeds, load_feeds, load_npz, random_feeds
 from wl_onnx.evaluation.fidelity import ORIGINAL, compare
 from wl_onnx.evaluation.inspection import inspect
+from wl_onnx.evaluation.limits import Limits, Score, Validator
 from wl_onnx.evaluation.metrics import Accumulator, top1
+from wl_onnx.evaluation.split import split_feeds, warn_one_sided
+from wl_onnx.evaluation.validation import ValidationFn, load_validation_fn
 
 __all__ = [
     "ORIGINAL",
     "Accumulator",
     "Feeds",
+    "Limits",
+    "Score",
+    "ValidationFn",
+    "Validator",
     "compare",
     "inspect",
     "load_feeds",
     "load_npz",
+    "load_validation_fn",
     "random_feeds",
+    "split_feeds",
     "top1",
+    "warn_one_sided",
 ]

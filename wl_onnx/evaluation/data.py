@@ -19,12 +19,12 @@ from wl_onnx.evaluation.inputs import (
     check_array,
     check_labels,
     choose_arrays,
+    draw_array,
     fixed_batch,
-    input_dtype,
 )
 from wl_onnx.evaluation.npz import read_npz
 
-__all__ = ["Feeds", "load_feeds", "load_npz", "random_feeds"]
+__all__ = ["Feeds", "Rows", "load_feeds", "load_npz", "random_feeds"]
 
 MAX_BATCH = 256
 NUM_RANDOM_FEEDS = 8
@@ -33,6 +33,19 @@ _LOG = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 Feed = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """How samples that lie along axis 0 go into batches.
+
+    Attributes:
+        size: samples of a full batch; each batch but the last is full.
+        is_fixed: whether the last one must be full too.
+    """
+
+    size: int
+    is_fixed: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +59,9 @@ class Feeds:
             dynamic and the samples are known, else the first batch.
         num_samples: samples in all batches; batches, where samples are not known.
         num_dropped: samples left out because they did not fill a batch.
+        rows: how samples go into batches; None where they are not known, as in feeds that a
+            caller made.
+        label_counts: labels of each batch; empty where there are no labels.
     """
 
     batches: tuple[Feed, ...]
@@ -53,6 +69,74 @@ class Feeds:
     sample: Feed
     num_samples: int
     num_dropped: int = 0
+    rows: Rows | None = None
+    label_counts: tuple[int, ...] = ()
+
+    def take(self, indices: npt.NDArray[np.integer]) -> Feeds:
+        """The feeds of some samples, or of some batches where samples are not known.
+
+        Args:
+            indices: integers [n], in the order that they are to have; each in
+                0..num_samples - 1. With a fixed batch, a rest that does not fill one is left out.
+
+        Returns:
+            Feeds of their own arrays where samples are known, else of the same.
+
+        Raises:
+            InputError: nothing is left.
+        """
+        num_used = len(indices)
+        if self.rows is not None and self.rows.is_fixed:
+            num_used -= num_used % self.rows.size
+        if num_used == 0:
+            raise InputError(
+                "cannot take samples: there must be enough for a batch, got "
+                f"{len(indices)} of {self.num_samples}"
+            )
+        if self.rows is None:
+            return self._take_batches(indices)
+        chosen = np.asarray(indices[:num_used])
+        starts = range(0, num_used, self.rows.size)
+        batches = tuple(self._gather(chosen[s : s + self.rows.size]) for s in starts)
+        labels = None if self.labels is None else self.labels[chosen]
+        return dataclasses.replace(
+            self,
+            batches=batches,
+            labels=labels,
+            sample=batches[0] if self.rows.is_fixed else _rows(batches[0], 0, 1),
+            num_samples=num_used,
+            num_dropped=0,
+            label_counts=_count_rows(batches) if labels is not None else (),
+        )
+
+    def _take_batches(self, indices: npt.NDArray[np.integer]) -> Feeds:
+        batches = tuple(self.batches[index] for index in indices)
+        labels, counts = None, tuple(self.label_counts[i] for i in indices if self.label_counts)
+        if self.labels is not None:
+            ends = np.cumsum(self.label_counts)
+            pieces = np.split(self.labels, ends[:-1])
+            labels = np.concatenate([pieces[index] for index in indices])
+        return dataclasses.replace(
+            self,
+            batches=batches,
+            labels=labels,
+            sample=batches[0],
+            num_samples=len(batches),
+            label_counts=counts,
+        )
+
+    def _gather(self, indices: npt.NDArray[np.integer]) -> Feed:
+        """A batch of samples, wherever they are."""
+        assert self.rows is not None  # noqa: S101  the only caller has seen to it
+        owners, places = np.divmod(indices, self.rows.size)
+        feed: Feed = {}
+        for name, first in self.batches[0].items():
+            values = np.empty((len(indices), *first.shape[1:]), first.dtype)
+            for owner in np.unique(owners):
+                mine = owners == owner
+                values[mine] = self.batches[owner][name][places[mine]]
+            feed[name] = values
+        return feed
 
 
 def load_feeds(data: Any, inputs: Sequence[InputInfo], *, seed: int = 0) -> Feeds:
@@ -133,12 +217,15 @@ def load_npz(
             origin, num_rows - num_used, num_rows, batch,
         )  # fmt: skip
     step = batch or MAX_BATCH
+    batches = tuple(_rows(arrays, s, min(s + step, num_used)) for s in range(0, num_used, step))
     return Feeds(
-        batches=tuple(_rows(arrays, s, min(s + step, num_used)) for s in range(0, num_used, step)),
+        batches=batches,
         labels=None if labels is None else labels[:num_used],
         sample=_rows(arrays, 0, batch or 1),
         num_samples=num_used,
         num_dropped=num_rows - num_used,
+        rows=Rows(step, is_fixed=batch is not None),
+        label_counts=() if labels is None else _count_rows(batches),
     )
 
 
@@ -158,25 +245,16 @@ def random_feeds(
         InputError: an input is no tensor, or of a type that NumPy lacks.
     """
     rng = np.random.default_rng(seed)
-    batches = tuple({info.name: _draw(info, rng) for info in inputs} for _ in range(count))
+    batches = tuple({info.name: draw_array(info, rng) for info in inputs} for _ in range(count))
     return Feeds(batches=batches, labels=None, sample=batches[0], num_samples=count)
-
-
-def _draw(info: InputInfo, rng: np.random.Generator) -> Array:
-    dtype = input_dtype(info)
-    shape = [size if isinstance(size, int) else 1 for size in info.shape]
-    if dtype.kind == "f":
-        return np.asarray(rng.standard_normal(shape)).astype(dtype)
-    if dtype.kind == "U":
-        return np.full(shape, "")
-    if dtype.itemsize == 1 and dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return np.asarray(rng.integers(limits.min, limits.max + 1, shape)).astype(dtype)
-    return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
 
 
 def _rows(arrays: Feed, start: int, stop: int) -> Feed:
     return {name: array[start:stop] for name, array in arrays.items()}
+
+
+def _count_rows(batches: Iterable[Feed]) -> tuple[int, ...]:
+    return tuple(len(next(iter(batch.values()))) for batch in batches)
 
 
 def _read_all(reader: Any) -> Iterator[Any]:
@@ -224,4 +302,5 @@ def _collect(feeds: Iterable[Any], inputs: Sequence[InputInfo]) -> Feeds:
         labels=np.concatenate(labels) if labels else None,
         sample=batches[0],
         num_samples=len(batches),
+        label_counts=tuple(map(len, labels)),
     )

@@ -16,6 +16,7 @@ __all__ = [
     "check_array",
     "check_labels",
     "choose_arrays",
+    "draw_array",
     "fixed_batch",
     "input_dtype",
 ]
@@ -170,3 +171,21 @@ def fixed_batch(inputs: Sequence[InputInfo], origin: str) -> int | None:
             f"{', '.join(map(str, sorted(sizes)))}; give an iterable of feed dictionaries instead"
         )
     return sizes.pop() if sizes else None
+
+
+def draw_array(info: InputInfo, rng: np.random.Generator) -> Array:
+    """Random values for an input, as `random_feeds` describes them.
+
+    Raises:
+        InputError: see `input_dtype`.
+    """
+    dtype = input_dtype(info)
+    shape = [size if isinstance(size, int) else 1 for size in info.shape]
+    if dtype.kind == "f":
+        return np.asarray(rng.standard_normal(shape)).astype(dtype)
+    if dtype.kind == "U":
+        return np.full(shape, "")
+    if dtype.itemsize == 1 and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.asarray(rng.integers(limits.min, limits.max + 1, shape)).astype(dtype)
+    return np.asarray(rng.integers(0, 2, shape)).astype(dtype)
