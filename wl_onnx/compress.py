@@ -14,7 +14,12 @@ import numpy.typing as npt
 import onnx
 
 from wl_onnx.errors import InputError
-from wl_onnx.evaluation.tensor_report import TensorReport, format_errors, summarize_weights
+from wl_onnx.evaluation.tensor_report import (
+    TensorReport,
+    format_errors,
+    summarize_file,
+    summarize_weights,
+)
 from wl_onnx.graph import (
     CompressibleModel,
     Replacement,
@@ -26,11 +31,13 @@ from wl_onnx.graph import (
     is_compressed,
     load_model,
     measure_file,
+    measure_parts,
     measure_tensors,
     replace_weights,
     require_uncompressed,
     restore_weights,
     save_model,
+    strip_model,
     to_proto,
 )
 from wl_onnx.kernels.clustering import all_finite
@@ -77,6 +84,7 @@ def compress(
     recipe: Recipe | None = None,
     progress: Progress | None = None,
     force: bool = False,
+    strip: bool = False,
 ) -> Result:
     """Compresses the weights of a model.
 
@@ -89,6 +97,8 @@ def compress(
         recipe: how; the default keeps the error within 2 % of each weight's energy.
         progress: called before each weight and once at the end.
         force: whether an existing output may be replaced.
+        strip: whether doc strings, metadata of others and unused initializers go; see
+            `strip_model`.
 
     Raises:
         InputError: the output cannot be written, a glob matches nothing, or a weight holds NaN or
@@ -106,41 +116,43 @@ def compress(
     require_uncompressed(loaded)
     if output is not None:
         check_output(output, source=loaded, force=force)
-    sites = find_weights(loaded)
-    _check_globs(recipe, sites)
     file_bytes = measure_file(loaded)
     tensor_bytes = measure_tensors(loaded)
+    source_sha256 = hash_source(loaded)
+    if strip:
+        strip_model(loaded)
+    plain_bytes = measure_file(loaded)
+    sites = find_weights(loaded)
+    _check_globs(recipe, sites)
 
     reports, replacements = _encode_all(sites, recipe, progress)
-    other_bytes = max(0, tensor_bytes - sum(site.size_bytes for site in sites))
     if replacements:
         metadata = {
             "version": __version__,
             "recipe": _describe_recipe(recipe),
-            "source_sha256": hash_source(loaded),
+            "source_sha256": source_sha256,
             "source_bytes": str(file_bytes),
             "seed": str(recipe.seed),
             "errors": format_errors(reports),
         }
         replace_weights(loaded, replacements, blobs=recipe.blobs, metadata=metadata)
-        if measure_file(loaded) >= file_bytes and not recipe.allow_growth:
+        if measure_file(loaded) >= plain_bytes and not recipe.allow_growth:
             reason = "shrinks by no more than the metadata adds"
             reports = [
                 _report(site, None, old.reason or reason)
                 for site, old in zip(sites, reports, strict=True)
             ]
             loaded, replacements = load_model(model), {}
+            if strip:
+                strip_model(loaded)
     if not replacements:
         _log.warning("no weight of %s shrinks: the model is kept as it is", loaded.name)
     if output is not None:
         save_model(loaded, output, force=force)
     proto = _as_proto(loaded, output)
     report = {
-        "file": {
-            "original_bytes": file_bytes,
-            "compressed_bytes": measure_file(loaded),
-        },
-        "weights": summarize_weights(reports, other_bytes),
+        "file": summarize_file(file_bytes, measure_parts(loaded)),
+        "weights": summarize_weights(tensor_bytes, measure_tensors(loaded)),
         "tensors": [tensor.as_dict() for tensor in reports],
     }
     return Result(proto, report)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import wl_onnx
 from tests.compressions import GIVEN, arrays_of, blobs_of, tensors_of
@@ -93,13 +93,18 @@ def test_sizes_are_those_of_the_files(model: onnx.ModelProto, tmp_path: Path) ->
     result = compress(tmp_path / "m.onnx", tmp_path / "small.onnx", recipe=GIVEN)
     stored = onnx.load(tmp_path / "small.onnx")
     assert stored == result.model
+    file_bytes = (tmp_path / "small.onnx").stat().st_size
+    original = sum(array.nbytes for array in arrays_of(model).values())
+    left = sum(array.nbytes for array in arrays_of(stored).values())
+    blob_bytes = sum(map(len, blobs_of(stored).values()))
+    compressed = left + blob_bytes
     assert result.report["file"] == {
         "original_bytes": (tmp_path / "m.onnx").stat().st_size,
-        "compressed_bytes": (tmp_path / "small.onnx").stat().st_size,
+        "compressed_bytes": file_bytes,
+        "blob_bytes": blob_bytes,
+        "initializer_bytes": left,
+        "graph_bytes": file_bytes - compressed,
     }
-    original = sum(array.nbytes for array in arrays_of(model).values())
-    compressed = sum(array.nbytes for array in arrays_of(stored).values())
-    compressed += sum(map(len, blobs_of(stored).values()))
     assert result.report["weights"] == {
         "original_bytes": original,
         "compressed_bytes": compressed,
@@ -122,10 +127,44 @@ def test_sizes_with_external_data(model: onnx.ModelProto, tmp_path: Path) -> Non
     assert compress(model, recipe=recipe).report["weights"] == result.report["weights"]
 
 
+def test_strip_drops_what_does_not_compute(model: onnx.ModelProto, tmp_path: Path) -> None:
+    idle = np.ones(3000, np.float32)
+    documented = onnx.ModelProto()
+    documented.CopyFrom(model)
+    documented.graph.initializer.append(numpy_helper.from_array(idle, "idle"))
+    documented.graph.node[0].doc_string = "a long text " * 100
+    plain = compress(documented, recipe=GIVEN)
+    result = compress(documented, tmp_path / "s.onnx", recipe=GIVEN, strip=True)
+    assert blobs_of(result.model) == blobs_of(plain.model)
+    assert "idle" not in arrays_of(result.model)
+    assert b"a long text" not in result.model.SerializeToString()
+    assert {entry.key.rsplit(".", 1)[0] for entry in result.model.metadata_props} == {"com.wl_onnx"}
+    before, after = plain.report, result.report
+    assert after["file"]["original_bytes"] == documented.ByteSize()
+    assert after["file"]["compressed_bytes"] == (tmp_path / "s.onnx").stat().st_size
+    assert after["weights"]["original_bytes"] == before["weights"]["original_bytes"]
+    saved = before["weights"]["compressed_bytes"] - after["weights"]["compressed_bytes"]
+    assert saved == idle.nbytes
+    assert before["file"]["graph_bytes"] - after["file"]["graph_bytes"] > 1200
+
+
+def test_strip_also_where_no_weight_shrinks(model: onnx.ModelProto) -> None:
+    result = compress(model, recipe=Recipe(min_elements=1 << 30), strip=True)
+    assert not result.model.doc_string
+    assert not result.model.metadata_props
+    assert arrays_of(result.model).keys() == arrays_of(model).keys()
+
+
 def test_report_has_the_keys_that_programs_rely_on(model: onnx.ModelProto) -> None:
     result = compress(model, recipe=GIVEN)
     assert list(result.report) == ["file", "weights", "tensors"]
-    assert list(result.report["file"]) == ["original_bytes", "compressed_bytes"]
+    assert list(result.report["file"]) == [
+        "original_bytes",
+        "compressed_bytes",
+        "blob_bytes",
+        "initializer_bytes",
+        "graph_bytes",
+    ]
     assert list(result.report["weights"]) == ["original_bytes", "compressed_bytes", "ratio"]
     for report in (result.report, inspect(result.model)):
         for tensor in report["tensors"]:

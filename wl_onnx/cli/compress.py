@@ -25,6 +25,10 @@ def compress(
     report: Annotated[
         Path | None, typer.Option(metavar="R.json", help="Also write the report as JSON.")
     ] = None,
+    strip: Annotated[
+        bool,
+        typer.Option("--strip", help="Drop doc strings, metadata and unused initializers."),
+    ] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -33,7 +37,9 @@ def compress(
     if report is not None:
         _check_report(report, (model, output, Path(f"{output}.data")), force=force)
     with progress_bar(quiet=quiet) as progress:
-        result = wl_onnx.compress(model, output, recipe=recipe, progress=progress, force=force)
+        result = wl_onnx.compress(
+            model, output, recipe=recipe, progress=progress, force=force, strip=strip
+        )
     if report is not None:
         write_json(result.report, report)
     if not quiet:

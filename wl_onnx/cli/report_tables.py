@@ -13,6 +13,12 @@ __all__ = ["print_report"]
 
 _COLUMNS = ("zeros", "bits", "size", "ratio", "filter >=", "lossless >=", "epsilon", "error")
 
+_FILE_PARTS = {
+    "blobs": "blob_bytes",
+    "initializers left": "initializer_bytes",
+    "graph": "graph_bytes",
+}
+
 
 def print_report(report: dict[str, Any], *, title: str) -> None:
     """Prints the tensors of a report, and sizes before and after."""
@@ -59,4 +65,6 @@ def _print_totals(report: dict[str, Any]) -> None:
         before, after = report[key]["original_bytes"], report[key]["compressed_bytes"]
         ratio = "-" if before is None else f"{before / max(1, after):.2f}x"
         table.add_row(name, format_bytes(before), format_bytes(after), ratio)
+    for name, key in _FILE_PARTS.items():
+        table.add_row(f"  {name}", "", format_bytes(report["file"][key]), "")
     OUTPUT.print(table)

@@ -14,6 +14,7 @@ from wl_onnx.evaluation.tensor_report import (
     filter_fields,
     palette_fields,
     parse_errors,
+    summarize_file,
     summarize_weights,
 )
 from wl_onnx.graph import (
@@ -21,7 +22,7 @@ from wl_onnx.graph import (
     find_decoders,
     find_weights,
     load_model,
-    measure_file,
+    measure_parts,
     measure_tensors,
     read_metadata,
 )
@@ -69,15 +70,14 @@ def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
         )
         for site in find_weights(loaded)
     ]
-    known_bytes = sum(tensor.size_bits // 8 for tensor in tensors)
-    other_bytes = max(0, measure_tensors(loaded) - known_bytes)
+    tensor_bytes = measure_tensors(loaded)
+    gained_bytes = sum(decoder.size_bytes - decoder.blob_bytes for decoder in decoders)
     source_bytes = metadata.get("source_bytes", "")
     return {
-        "file": {
-            "original_bytes": int(source_bytes) if _is_size(source_bytes) else None,
-            "compressed_bytes": measure_file(loaded),
-        },
-        "weights": summarize_weights(tensors, other_bytes),
+        "file": summarize_file(
+            int(source_bytes) if _is_size(source_bytes) else None, measure_parts(loaded)
+        ),
+        "weights": summarize_weights(tensor_bytes + gained_bytes, tensor_bytes),
         "tensors": [tensor.as_dict() for tensor in tensors],
         "metadata": metadata,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +15,15 @@ from wl_onnx.codecs import bloomier, bounds, palette
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from wl_onnx.graph import FileParts
+
 __all__ = [
     "TensorReport",
     "filter_fields",
     "format_errors",
     "palette_fields",
     "parse_errors",
+    "summarize_file",
     "summarize_weights",
 ]
 
@@ -163,19 +166,28 @@ def parse_errors(text: str) -> dict[str, tuple[float, float]]:
     }
 
 
-def summarize_weights(tensors: Sequence[TensorReport], other_bytes: int) -> dict[str, float | int]:
+def summarize_file(original_bytes: int | None, parts: FileParts) -> dict[str, int | None]:
+    """The report's `file`: all bytes, with external data, and of the smaller model what they are.
+
+    Args:
+        original_bytes: of the original; None where it is not known.
+        parts: of the compressed model; they add up to `compressed_bytes`.
+    """
+    parts_bytes = dataclasses.asdict(parts)
+    return {
+        "original_bytes": original_bytes,
+        "compressed_bytes": sum(parts_bytes.values()),
+        **parts_bytes,
+    }
+
+
+def summarize_weights(original_bytes: int, compressed_bytes: int) -> dict[str, float | int]:
     """The report's `weights`: all initializers of the original against all that stands for them.
 
     Args:
-        tensors: every weight tensor of the model.
-        other_bytes: bytes of initializers that are no weights, the same before and after.
+        original_bytes: of all tensors before.
+        compressed_bytes: of all tensors after, blobs among them.
     """
-
-    def total(bits: Iterable[int]) -> int:
-        return sum(-(-count // 8) for count in bits) + other_bytes
-
-    original_bytes = total(tensor.original_bits for tensor in tensors)
-    compressed_bytes = total(tensor.size_bits for tensor in tensors)
     return {
         "original_bytes": original_bytes,
         "compressed_bytes": compressed_bytes,

@@ -5,7 +5,13 @@ from wl_onnx.graph.decoders import OPERATORS, Decoder, find_decoders, set_cache
 from wl_onnx.graph.externalize import ExternalizedModel, externalize_weights
 from wl_onnx.graph.layers import WeightLayer, find_layers
 from wl_onnx.graph.load import load_model
-from wl_onnx.graph.measure import fits_in_proto, measure_file, measure_tensors
+from wl_onnx.graph.measure import (
+    FileParts,
+    fits_in_proto,
+    measure_file,
+    measure_parts,
+    measure_tensors,
+)
 from wl_onnx.graph.metadata import (
     DOMAIN,
     OPSET_VERSION,
@@ -20,6 +26,7 @@ from wl_onnx.graph.restore import restore_weights
 from wl_onnx.graph.rewrite import Replacement, replace_weights
 from wl_onnx.graph.save import check_output, save_model, to_proto
 from wl_onnx.graph.select import MAX_WEIGHTS, WeightSite, find_weights
+from wl_onnx.graph.strip import strip_model
 
 __all__ = [
     "DOMAIN",
@@ -29,6 +36,7 @@ __all__ = [
     "CompressibleModel",
     "Decoder",
     "ExternalizedModel",
+    "FileParts",
     "LayerInput",
     "MatrixView",
     "Replacement",
@@ -46,6 +54,7 @@ __all__ = [
     "is_compressed",
     "load_model",
     "measure_file",
+    "measure_parts",
     "measure_tensors",
     "read_metadata",
     "replace_weights",
@@ -53,5 +62,6 @@ __all__ = [
     "restore_weights",
     "save_model",
     "set_cache",
+    "strip_model",
     "to_proto",
 ]

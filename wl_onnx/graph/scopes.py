@@ -63,10 +63,15 @@ class Body:
         """Every name that a value of this very body has, when first asked."""
         names = {name for node in self.graph.node for name in node.output}
         names.update(self.inputs)
-        if isinstance(self.graph, GraphProto):
-            names.update(tensor.name for tensor in self.graph.initializer)
-            names.update(sparse.values.name for sparse in self.graph.sparse_initializer)
-        return frozenset(names - {""})
+        return frozenset((names | self.initializer_names) - {""})
+
+    @property
+    def initializer_names(self) -> frozenset[str]:
+        """Names of the initializers, dense and sparse; none in a function."""
+        if isinstance(self.graph, FunctionProto):
+            return frozenset()
+        sparse = (one.values.name for one in self.graph.sparse_initializer)
+        return frozenset((*(tensor.name for tensor in self.graph.initializer), *sparse))
 
     def resolve(self, name: str) -> Body | None:
         """The body, this one or one around it, whose value a node in here means by a name."""
