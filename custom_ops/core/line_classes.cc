@@ -10,7 +10,7 @@
 namespace wl {
 namespace {
 
-constexpr uint64_t kLinesPerTask = 64;
+constexpr uint64_t kProductsPerTask = uint64_t{1} << 19;  // less is not worth a thread
 constexpr uint32_t kLanes = 8;  // classes whose costs are added up side by side
 
 class Lloyd {
@@ -37,10 +37,12 @@ class Lloyd {
  private:
   template <typename Run>
   void for_lines(const Run& run) const {
-    parallel_for((num_lines_ + kLinesPerTask - 1) / kLinesPerTask, num_workers_,
+    const uint64_t task_lines =
+        std::max<uint64_t>(1, kProductsPerTask / std::max<uint64_t>(1, bits_.size()));
+    parallel_for((num_lines_ + task_lines - 1) / task_lines, num_workers_,
                  [&](uint32_t worker, uint64_t task) {
-                   const uint64_t end = std::min(num_lines_, (task + 1) * kLinesPerTask);
-                   for (uint64_t line = task * kLinesPerTask; line < end; ++line) run(worker, line);
+                   const uint64_t end = std::min(num_lines_, (task + 1) * task_lines);
+                   for (uint64_t line = task * task_lines; line < end; ++line) run(worker, line);
                  });
   }
 

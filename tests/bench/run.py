@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import code_lengths
+import compensation_speed
 import compression_speed
 import construction_speed
 import decode_speed
@@ -22,6 +23,7 @@ _PARTS = {
     "decode_speed": decode_speed.measure,
     "construction_speed": construction_speed.measure,
     "compression_speed": compression_speed.measure,
+    "compensation_speed": compensation_speed.measure,
     "sessions": sessions.measure,
 }
 

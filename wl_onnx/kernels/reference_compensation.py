@@ -78,7 +78,15 @@ def sweep_again(weight: Float64, covariance: Float64, symbols: SymbolRates, code
 def count_symbols(
     codes: Int32, classes: Int64, num_classes: int, num_symbols: int, *, axis: int
 ) -> Float64:
-    """Symbols counted by line and class, as by `wl_onnx.kernels.compensation.count_symbols`."""
+    """Symbols counted by line and class, as by `wl_onnx.kernels.compensation.count_symbols`.
+
+    Args:
+        codes: int32 `[num_rows, num_columns]`.
+        classes: of the columns for axis 1, of the rows for axis 0.
+        num_classes: above all classes.
+        num_symbols: above all codes.
+        axis: along which is counted.
+    """
     lines = codes if axis else codes.T
     members = np.zeros((lines.shape[1], num_classes), np.float32)
     members[np.arange(len(classes)), classes] = 1
@@ -88,7 +96,14 @@ def count_symbols(
 
 
 def classify_lines(counts: Float64, classes: Int64, num_classes: int, *, rounds: int) -> Int64:
-    """Classes of lines, as by `wl_onnx.kernels.compensation.classify_lines`."""
+    """Classes of lines, as by `wl_onnx.kernels.compensation.classify_lines`.
+
+    Args:
+        counts: float64 `[line, context, symbol]`.
+        classes: int64 `[line]`, what to begin with.
+        num_classes: number of classes.
+        rounds: how often lines go to the cheapest class.
+    """
     flat = counts.reshape(len(counts), -1)
     for _ in range(rounds):
         sums = np.zeros((num_classes, *counts.shape[1:]))
@@ -102,7 +117,14 @@ def classify_lines(counts: Float64, classes: Int64, num_classes: int, *, rounds:
 def codebook_products(
     codes: Int32, row_weights: Float64, covariance: Float64, num_symbols: int
 ) -> Float64:
-    """The normal equations, as by `wl_onnx.kernels.compensation.codebook_products`."""
+    """The normal equations, as by `wl_onnx.kernels.compensation.codebook_products`.
+
+    Args:
+        codes: int32 `[num_groups, num_rows, k]`, negative for weights that are left out.
+        row_weights: float64 `[num_groups * num_rows]`.
+        covariance: float64 `[num_groups, k, k]`.
+        num_symbols: above all codes.
+    """
     scale = row_weights.reshape(codes.shape[:2])[..., None]
     products = np.zeros((num_symbols, num_symbols))
     for first in range(num_symbols):
