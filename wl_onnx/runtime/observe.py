@@ -80,30 +80,42 @@ def observe_moments(
     for layer in layers:
         shared.setdefault(_Observed.of(layer, has_reference=has_reference), []).append(layer)
     runs = _plan_runs(list(shared), budget_bytes, has_reference=has_reference)
+    models = [model] if reference is None else [model, reference]
     for index, run in enumerate(runs):
         if progress is not None:
             progress(index, len(runs))
         values = sorted({value for one in run for value in one.values})
-        sessions = [_Session(model, values, threads)]
-        if reference is not None:
-            sessions.append(_Session(reference, values, threads))
-        sums = [_Sums(one, shared[one][0].site.key) for one in run]
-        num_feeds = 0
-        for feed in feeds:
-            activations = [session.run(feed) for session in sessions]
-            for one in sums:
-                one.add(activations, max_places, np.random.default_rng((seed, num_feeds)))
-            num_feeds += 1
+        sessions = [_Session(one, values, threads) for one in models]
+        sums = [_Sums(observed, shared[observed][0].site.key) for observed in run]
+        num_feeds = _run_feeds(sessions, feeds, sums, max_places, seed)
         if num_feeds == 0:
             raise InputError(
                 f"cannot calibrate {model.name}: there must be at least one feed in each of "
                 f"{len(runs)} runs, got none"
             )
         del sessions
-        for one, observed in zip(sums, run, strict=True):
-            yield tuple(layer.site.key for layer in shared[observed]), one.finish()
+        for observed in run:
+            # Nothing of what was given stays here, least of all into the next run.
+            yield tuple(layer.site.key for layer in shared[observed]), sums.pop(0).finish()
     if progress is not None:
         progress(len(runs), len(runs))
+
+
+def _run_feeds(
+    sessions: Sequence[_Session],
+    feeds: Iterable[Feed],
+    sums: Sequence[_Sums],
+    max_places: int | None,
+    seed: int,
+) -> int:
+    """Adds what the sessions give for each feed to the sums, and gives the number of feeds."""
+    num_feeds = 0
+    for feed in feeds:
+        activations = [session.run(feed) for session in sessions]
+        for one in sums:
+            one.add(activations, max_places, np.random.default_rng((seed, num_feeds)))
+        num_feeds += 1
+    return num_feeds
 
 
 @dataclasses.dataclass(frozen=True)
