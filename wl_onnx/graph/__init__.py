@@ -1,6 +1,6 @@
 """Finding, replacing and restoring the weights of an ONNX model."""
 
-from wl_onnx.graph.cut import cut_model
+from wl_onnx.graph.cut import cut_model, find_live, follows_from, hash_part
 from wl_onnx.graph.decoders import OPERATORS, Decoder, find_decoders, set_cache
 from wl_onnx.graph.externalize import ExternalizedModel, externalize_weights
 from wl_onnx.graph.layers import WeightLayer, find_layers
@@ -48,8 +48,11 @@ __all__ = [
     "externalize_weights",
     "find_decoders",
     "find_layers",
+    "find_live",
     "find_weights",
     "fits_in_proto",
+    "follows_from",
+    "hash_part",
     "hash_source",
     "is_compressed",
     "load_model",
