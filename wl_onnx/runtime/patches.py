@@ -13,10 +13,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 if TYPE_CHECKING:
     from wl_onnx.graph import LayerInput, Window
 
-__all__ = ["cut_rows", "fits_output"]
+__all__ = ["cut_rows", "fits_input", "fits_output"]
 
 Activation = npt.NDArray[Any]
 Array = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
 Shape = tuple[int, ...]
 
 _CHUNK_BYTES = 1 << 26
@@ -47,34 +48,28 @@ def cut_rows(
     if layer_input.kind == "rows":
         yield from _cut_vectors(inputs, layer_input, outputs)
         return
+    if layer_input.window is None:
+        raise ValueError(f"an input of kind {layer_input.kind} needs a window")
+    yield from _cut_patches(inputs, layer_input.window, outputs, max_places, rng)
+
+
+def fits_input(shape: Shape, layer_input: LayerInput, matrix_shape: tuple[int, int, int]) -> bool:
+    """Whether a layer can read an array.
+
+    Args:
+        shape: the array's, of kind "rows" or "patches".
+        layer_input: what the layer does with it.
+        matrix_shape: groups, rows and columns of its matrices.
+    """
+    num_groups, _, num_columns = matrix_shape
     window = layer_input.window
     if window is None:
-        raise ValueError(f"an input of kind {layer_input.kind} needs a window")
-    num_dims = len(window.kernel)
-    # Samples and places first, then channels and kernel.
-    views = [_slide(array, window) for array in inputs] + list(outputs)
-    views = [
-        v.transpose(0, *range(2, 2 + num_dims), 1, *range(2 + num_dims, v.ndim)) for v in views
-    ]
-    places = views[0].shape[1 : 1 + num_dims]
-    num_places = math.prod(places)
-    kept = num_places if max_places is None else min(max_places, num_places)
-    num_columns = math.prod(views[0].shape[1 + num_dims :])
-    step = max(1, _CHUNK_BYTES // max(1, 4 * kept * num_columns))
-    for start in range(0, len(views[0]), step):
-        some = [view[start : start + step] for view in views]
-        if kept < num_places:
-            if rng is None:
-                raise ValueError("places are drawn with a generator")
-            num_samples = len(some[0])
-            order = np.tile(np.arange(num_places), (num_samples, 1))
-            drawn = rng.permuted(order, axis=1)[:, :kept].reshape(-1)
-            where = (np.repeat(np.arange(num_samples), kept), *np.unravel_index(drawn, places))
-            some = [view[where] for view in some]
-        yield [
-            _split_groups(view, len(some[0]) * (1 if kept < num_places else num_places), window)
-            for view in some
-        ]
+        axis = layer_input.axis if len(shape) > 1 else -1
+        return len(shape) > 0 and shape[axis] == num_columns
+    if len(shape) != 2 + len(window.kernel):
+        return False
+    is_wide = shape[1] * math.prod(window.kernel) == num_groups * num_columns
+    return is_wide and min(_count_places(shape[2:], window)) > 0
 
 
 def fits_output(
@@ -127,9 +122,62 @@ def _as_vectors(array: Activation, axis: int) -> Activation:
     return array.reshape(-1, array.shape[-1])
 
 
-def _split_groups(rows: Activation, num_samples: int, window: Window) -> Array:
-    grouped = rows.reshape(num_samples, window.num_groups, -1).swapaxes(0, 1)
-    return np.ascontiguousarray(grouped, np.float32)
+def _cut_patches(
+    inputs: Sequence[Activation],
+    window: Window,
+    outputs: Sequence[Activation],
+    max_places: int | None,
+    rng: np.random.Generator | None,
+) -> Iterator[list[Array]]:
+    shape = inputs[0].shape
+    places = _count_places(shape[2:], window)
+    num_places = math.prod(places)
+    kept = num_places if max_places is None else min(max_places, num_places)
+    step = max(1, _CHUNK_BYTES // max(1, 4 * kept * shape[1] * math.prod(window.kernel)))
+    for start in range(0, shape[0], step):
+        read = [array[start : start + step] for array in inputs]
+        added = [np.moveaxis(array[start : start + step], 1, -1) for array in outputs]
+        if kept == num_places:
+            rows = [_slide(array, window) for array in read]
+        else:
+            where = _draw_places(len(read[0]), places, kept, rng)
+            rows = [_take_patches(array, window, where) for array in read]
+            added = [array[where] for array in added]
+        num_rows = len(read[0]) * kept
+        yield [
+            np.ascontiguousarray(
+                array.reshape(num_rows, window.num_groups, -1).swapaxes(0, 1), np.float32
+            )
+            for array in (*rows, *added)
+        ]
+
+
+def _draw_places(
+    num_samples: int, places: Shape, kept: int, rng: np.random.Generator | None
+) -> tuple[Indices, ...]:
+    """Sample and coordinates of drawn places."""
+    if rng is None:
+        raise ValueError("places are drawn with a generator")
+    order = np.tile(np.arange(math.prod(places)), (num_samples, 1))
+    drawn = rng.permuted(order, axis=1)[:, :kept].reshape(-1)
+    return np.repeat(np.arange(num_samples), kept), *np.unravel_index(drawn, places)
+
+
+def _take_patches(array: Activation, window: Window, where: Sequence[Indices]) -> Activation:
+    """Patches at some places: `[num_patches, num_channels, kernel size]`."""
+    # Channels last, so that each element of the kernel is one run of memory.
+    padded = np.ascontiguousarray(np.moveaxis(_pad(array, window), 1, -1))
+    sizes = padded.shape[:-1]
+    begins = [index * step for index, step in zip(where[1:], window.strides, strict=True)]
+    reached = np.indices(window.kernel).reshape(len(window.kernel), -1)
+    reached *= np.array(window.dilations)[:, None]
+    offsets = np.asarray(np.ravel_multi_index(tuple(reached), sizes[1:]))
+    if window.is_transposed:
+        offsets = np.flip(offsets)
+    first = np.ravel_multi_index((where[0], *begins), sizes)
+    taken = padded.reshape(-1, padded.shape[-1]).take(first[:, None] + offsets, axis=0)
+    patches: Activation = taken.swapaxes(1, 2)
+    return patches
 
 
 def _count_places(sizes: Shape, window: Window) -> Shape:
@@ -149,32 +197,37 @@ def _find_reach(window: Window) -> list[int]:
     return [d * (k - 1) + 1 for d, k in zip(window.dilations, window.kernel, strict=True)]
 
 
-def _slide(array: npt.NDArray[Any], window: Window) -> npt.NDArray[Any]:
-    """A view of all patches: `[num_samples, num_channels, *places, *kernel]`."""
+def _slide(array: Activation, window: Window) -> Activation:
+    """A view of all patches: `[num_samples, *places, num_channels, *kernel]`."""
+    num_dims = len(window.kernel)
+    windows = sliding_window_view(
+        _pad(array, window), _find_reach(window), tuple(range(2, 2 + num_dims))
+    )
+    strides = tuple(slice(None, None, s) for s in window.strides)
+    kernel = tuple(slice(None, None, d) for d in window.dilations)
+    windows = windows[(slice(None), slice(None), *strides, *kernel)]
+    if window.is_transposed:
+        windows = np.flip(windows, tuple(range(-num_dims, 0)))
+    return np.moveaxis(windows, 1, 1 + num_dims)
+
+
+def _pad(array: Activation, window: Window) -> Activation:
+    """A batch as the kernel slides over it: spread, padded, and cut where padding is negative."""
     num_dims = len(window.kernel)
     if window.spread:
         sizes = [(n - 1) * s + 1 for n, s in zip(array.shape[2:], window.spread, strict=True)]
         spread = np.zeros((*array.shape[:2], *sizes), array.dtype)
         spread[(slice(None), slice(None), *(slice(None, None, s) for s in window.spread))] = array
         array = spread
-    reach = _find_reach(window)
-    pads = window.pads or _same_pads(array.shape[2:], reach, window)
+    pads = window.pads or _same_pads(array.shape[2:], _find_reach(window), window)
     begins, ends = pads[:num_dims], pads[num_dims:]
-    # Negative pads cut, as those of a transposed convolution may.
     padding = [(max(b, 0), max(e, 0)) for b, e in zip(begins, ends, strict=True)]
     array = np.pad(array, [(0, 0), (0, 0), *padding])
     cut = tuple(
         slice(max(-b, 0), size - max(-e, 0))
         for b, e, size in zip(begins, ends, array.shape[2:], strict=True)
     )
-    array = array[(slice(None), slice(None), *cut)]
-    windows = sliding_window_view(array, reach, tuple(range(2, 2 + num_dims)))
-    strides = tuple(slice(None, None, s) for s in window.strides)
-    kernel = tuple(slice(None, None, d) for d in window.dilations)
-    windows = windows[(slice(None), slice(None), *strides, *kernel)]
-    if window.is_transposed:
-        windows = np.flip(windows, tuple(range(-num_dims, 0)))
-    return windows
+    return array[(slice(None), slice(None), *cut)]
 
 
 def _same_pads(shape: tuple[int, ...], reach: list[int], window: Window) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from wl_onnx.errors import InputError
 from wl_onnx.runtime.moments import Moments
-from wl_onnx.runtime.patches import cut_rows, fits_output
+from wl_onnx.runtime.patches import cut_rows, fits_input, fits_output
 
 if TYPE_CHECKING:
     from wl_onnx.graph import LayerInput, WeightLayer
@@ -83,6 +83,7 @@ class MomentSums:
     def __init__(self, observed: Observed, key: str) -> None:
         self._observed = observed
         self._key = key
+        self._matrix_shape = (observed.num_groups, observed.num_rows, observed.num_columns)
         num_groups, k = observed.num_groups, observed.num_columns
         self._second = np.zeros((num_groups, k) if observed.is_diagonal else (num_groups, k, k))
         self._mean = np.zeros((num_groups, k))
@@ -105,6 +106,9 @@ class MomentSums:
             activations: values by name in the model, and in the reference if there is one.
             max_places: of a convolution's places, how many are drawn for each sample.
             rng: draws them.
+
+        Raises:
+            InputError: an input does not fit its layer.
         """
         for one in self._observed.inputs:
             arrays = [values[one.value] for values in activations]
@@ -114,6 +118,12 @@ class MomentSums:
                 self._second[0] += np.bincount(indices, minlength=k)
                 self._num_samples += indices.size
                 continue
+            for array in arrays:
+                if not fits_input(array.shape, one, self._matrix_shape):
+                    raise InputError(
+                        f"cannot calibrate {self._key}: the inputs must fit the model, got "
+                        f"{one.value} of shape {list(array.shape)} before its layer"
+                    )
             outputs = self._subtract_skips(activations, one)
             for rows in cut_rows(arrays, one, outputs=outputs, max_places=max_places, rng=rng):
                 self._add_rows(*rows)
@@ -126,8 +136,8 @@ class MomentSums:
         if not self._has_skip or observed.skip is None:
             return []
         now, before = (values[observed.skip] for values in activations)
-        shape = (observed.num_groups, observed.num_rows, observed.num_columns)
-        self._has_skip = fits_output(activations[0][one.value].shape, one, shape, now.shape)
+        shape = activations[0][one.value].shape
+        self._has_skip = fits_output(shape, one, self._matrix_shape, now.shape)
         return [before - now] if self._has_skip else []
 
     def _add_rows(
