@@ -7,6 +7,7 @@ namespace nb = nanobind;
 
 namespace wl {
 void bind_bloomier(nb::module_& module);
+void bind_bundle(nb::module_& module);
 void bind_compensation(nb::module_& module);
 void bind_kmeans1d(nb::module_& module);
 void bind_palette(nb::module_& module);
@@ -17,6 +18,7 @@ NB_MODULE(_core, module) {
   nb::exception<wl::DamagedError>(module, "DamagedError", PyExc_ValueError);
   nb::exception<wl::FailedError>(module, "FailedError", PyExc_RuntimeError);
   wl::bind_bloomier(module);
+  wl::bind_bundle(module);
   wl::bind_compensation(module);
   wl::bind_kmeans1d(module);
   wl::bind_palette(module);

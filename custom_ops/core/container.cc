@@ -6,6 +6,21 @@
 #include "core/murmur3.h"
 
 namespace wl {
+namespace {
+
+const char* name_of(Codec codec) {
+  switch (codec) {
+    case Codec::kBloomier:
+      return "Bloomier";
+    case Codec::kPalette:
+      return "palette";
+    case Codec::kBundle:
+      return "bundle";
+  }
+  return "unknown";
+}
+
+}  // namespace
 
 Status parse_container(const uint8_t* blob, size_t size, Codec codec, Container* container) {
   constexpr size_t kFrame = kContainerHeaderBytes + kContainerChecksumBytes;
@@ -36,8 +51,7 @@ Status parse_container(const uint8_t* blob, size_t size, Codec codec, Container*
   }
   if (blob[5] != static_cast<uint8_t>(codec)) {
     return make_status(StatusCode::kDamaged, "the blob's codec must be %d (%s), got %d at byte 5",
-                       static_cast<int>(codec), codec == Codec::kBloomier ? "Bloomier" : "palette",
-                       blob[5]);
+                       static_cast<int>(codec), name_of(codec), blob[5]);
   }
   ByteReader reader(blob, kContainerHeaderBytes);
   reader.skip(6);

@@ -1,4 +1,4 @@
-// An adaptive binary range coder for side information: a few hundred bytes that must stay few.
+// An adaptive binary range coder, for what is small and must stay small.
 //
 // Source: G. N. N. Martin, "Range encoding", 1979; the carry of the encoder as in LZMA (I. Pavlov).
 #ifndef WL_CORE_RANGE_CODER_H_
@@ -34,14 +34,19 @@ class RangeEncoder {
   static constexpr bool kDecodes = false;
 
   void bit(BitModel* model, bool* value) {
-    const uint32_t bound = (range_ >> 16) * model->zero();
+    bit(model->zero(), value);
+    model->update(*value);
+  }
+
+  // A bit that is 0 with a probability of `zero`, 1 .. 65,535, of 65,536.
+  void bit(uint32_t zero, bool* value) {
+    const uint32_t bound = (range_ >> 16) * zero;
     if (*value) {
       low_ += bound;
       range_ -= bound;
     } else {
       range_ = bound;
     }
-    model->update(*value);
     normalize();
   }
 
@@ -108,7 +113,12 @@ class RangeDecoder {
   }
 
   void bit(BitModel* model, bool* value) {
-    const uint32_t bound = (range_ >> 16) * model->zero();
+    bit(model->zero(), value);
+    model->update(*value);
+  }
+
+  void bit(uint32_t zero, bool* value) {
+    const uint32_t bound = (range_ >> 16) * zero;
     *value = code_ >= bound;
     if (*value) {
       code_ -= bound;
@@ -116,7 +126,6 @@ class RangeDecoder {
     } else {
       range_ = bound;
     }
-    model->update(*value);
     normalize();
   }
 
@@ -133,6 +142,13 @@ class RangeDecoder {
 
   // Whether the last byte has been asked for.
   bool is_at_end() const { return offset_ >= size_; }
+
+  // Bits that all that was decoded so far takes, rounded up.
+  uint64_t position_bits() const {
+    int free_bits = 0;
+    while (free_bits < 31 && (range_ >> free_bits) > 1) ++free_bits;
+    return 8 * uint64_t{offset_} - static_cast<uint64_t>(free_bits);
+  }
 
  private:
   void normalize() {
