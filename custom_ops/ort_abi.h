@@ -33,7 +33,7 @@ struct OrtApiBase {
 };
 
 enum ErrorCode : int32_t { kErrorFail = 1, kErrorInvalidArgument = 2 };
-enum Characteristic : int32_t { kRequired = 0, kOptional = 1 };
+enum Characteristic : int32_t { kRequired = 0, kOptional = 1, kVariadic = 2 };
 enum MemoryType : int32_t { kMemoryDefault = 0 };
 enum OpAttrType : int32_t { kOpAttrInt = 1, kOpAttrInts = 2 };
 // ONNX's own numbers of element types.
@@ -116,6 +116,7 @@ using KernelInfoGetAttributeArrayInt64 =
     ApiFunction<163, 1,
                 OrtStatus*(const OrtKernelInfo*, const char* name, int64_t* data, size_t* count)>;
 using KernelInfoGetInputCount = ApiFunction<230, 14, OrtStatus*(const OrtKernelInfo*, size_t*)>;
+using KernelInfoGetOutputCount = ApiFunction<231, 14, OrtStatus*(const OrtKernelInfo*, size_t*)>;
 using KernelInfoGetAttributeTensor =
     ApiFunction<236, 14,
                 OrtStatus*(const OrtKernelInfo*, const char* name, OrtAllocator*, OrtValue**)>;

@@ -71,9 +71,9 @@ class BitMixer {
 
  private:
   static constexpr int kWeightBits = 16;
-  static constexpr int32_t kFirstWeight = 5 << (kWeightBits - 4);
+  static constexpr int32_t kFirstWeight = 4 << (kWeightBits - 4);
   static constexpr int32_t kMaxWeight = 64 << kWeightBits;
-  static constexpr int kLearnShift = 15;
+  static constexpr int kLearnShift = 14;
 
   void predict(uint32_t decision, uint32_t num_inputs);
   void learn(uint32_t decision, uint32_t num_inputs, bool bit);

@@ -26,6 +26,7 @@
 
 #include "core/element.h"
 #include "core/status.h"
+#include "ops/decode_entry.h"
 #include "ops/decode_node.h"
 #include "ops/decode_op.h"
 #include "ops/ort_api.h"
@@ -60,16 +61,14 @@ inline void trim_heap(size_t size_bytes) {
 
 inline uint64_t ceil_divide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 
-inline bool resolve(CachePolicy policy, bool attribute) {
-  return policy == CachePolicy::kAsAttribute ? attribute : policy == CachePolicy::kAlways;
-}
-
 template <typename Codec>
 class DecodeKernel {
   using Api = ort::Api;
   using OpError = ort::OpError;
 
  public:
+  static constexpr const char* kOperatorName = Codec::kOperatorName;
+
   DecodeKernel(const Api& api, const NodeReader& node, CachePolicy cache_policy);
 
   // Writes the weight into the output. Any number of threads may run one kernel at a time.
@@ -111,11 +110,7 @@ DecodeKernel<Codec>::DecodeKernel(const Api& api, const NodeReader& node, CacheP
       cache_(resolve(cache_policy, node.cache())),
       blob_(api.own<ort::ReleaseValue>(static_cast<ort::OrtValue*>(nullptr))) {
   const uint64_t num_weights = num_elements(shape_);
-  const TensorData blob = tensor_data(api_, node.blob(&blob_));
-  if (blob.element_type != ort::kElementUint8) {
-    throw OpError("its blob must be of element type 2 (uint8), got " +
-                  std::to_string(blob.element_type));
-  }
+  const TensorData blob = blob_data(api_, node.blob(&blob_));
   const Status status = Codec::parse(blob.data, blob.num_elements, &view_);
   if (!status.ok()) throw OpError(status.message);
   if (view_.num_weights != num_weights) {
@@ -135,18 +130,12 @@ void DecodeKernel<Codec>::compute(ort::OrtKernelContext* context) {
   ort::OrtValue* value = nullptr;  // owned by the run
   api_.call<ort::KernelContextGetOutput>(context, size_t{0}, shape_.data(), shape_.size(), &value);
   if (value == nullptr) return;  // nobody reads it
-  const TensorData output = tensor_data(api_, value);
-  // onnxruntime 1.17 believes the model's value_info where it contradicts infer_output.
-  if (output.element_type != static_cast<int32_t>(type_)) {
-    throw OpError("its output must be of element type " +
-                  std::to_string(static_cast<int32_t>(type_)) + " as attribute data_type, got " +
-                  std::to_string(output.element_type));
-  }
+  uint8_t* output = output_data(api_, value, type_);
   if (cache_) {
     fill_cache(context);
-    copy_cache(context, output.data);
+    copy_cache(context, output);
   } else {
-    decode(context, output.data);
+    decode(context, output);
   }
 }
 
@@ -199,86 +188,9 @@ void DecodeKernel<Codec>::copy_cache(const ort::OrtKernelContext* context, uint8
   run_tasks(api_, context, task, ceil_divide(size_bytes_, kCopyBytesPerTask), &work);
 }
 
-// ---- what onnxruntime calls -------------------------------------------------------------------
-
-inline const DecodeOp& downcast(const ort::OrtCustomOp* op) {
-  return *static_cast<const DecodeOp*>(op);
-}
-
-template <typename Codec>
-ort::OrtStatus* create_kernel(const ort::OrtCustomOp* op, const ort::OrtApi* table,
-                              const ort::OrtKernelInfo* info, void** kernel) {
-  std::string subject;
-  return ort::guarded(table, subject, [&] {
-    const ort::Api api(table);
-    const NodeReader node(api, info);
-    subject = "cannot load " + std::string(Codec::kOperatorName) + " node " + node.name();
-    *kernel = new DecodeKernel<Codec>(api, node, downcast(op).cache_policy);
-  });
-}
-
-template <typename Codec>
-ort::OrtStatus* run_kernel(void* kernel, ort::OrtKernelContext* context) {
-  auto* decoder = static_cast<DecodeKernel<Codec>*>(kernel);
-  return ort::guarded(decoder->api().table(), decoder->subject(),
-                      [&] { decoder->compute(context); });
-}
-
-// Gives the output its type and shape. Where a node is bad it leaves both open and no status: that
-// one onnxruntime (1.17 to 1.31) neither shows nor frees. The kernel's creation meets the same
-// fault.
-inline ort::OrtStatus* infer_output(const ort::OrtCustomOp* op,
-                                    ort::OrtShapeInferContext* context) {
-  try {
-    const ort::Api api(downcast(op).api);
-    const InferenceReader node(api, context);
-    const std::vector<int64_t> shape = node.shape();
-    num_elements(shape);
-    ort::OrtTensorTypeAndShapeInfo* info = nullptr;
-    api.call<ort::CreateTensorTypeAndShapeInfo>(&info);
-    const auto owned = api.own<ort::ReleaseTensorTypeAndShapeInfo>(info);
-    api.call<ort::SetTensorElementType>(info, static_cast<int32_t>(node.data_type()));
-    api.call<ort::SetDimensions>(info, shape.data(), shape.size());
-    // onnxruntime 1.17 to 1.21 want as many symbols as dimensions, though all are empty.
-    std::vector<const char*> symbols(shape.size(), "");
-    api.call<ort::SetSymbolicDimensions>(info, symbols.data(), symbols.size());
-    api.call<ort::ShapeInferContextSetOutputTypeShape>(context, size_t{0}, info);
-  } catch (...) {
-  }
-  return nullptr;
-}
-
 template <typename Codec>
 DecodeOp make_decode_op(const ort::OrtApi* api, CachePolicy cache_policy) {
-  using ort::OrtCustomOp;
-  DecodeOp op{};
-  op.api = api;
-  op.cache_policy = cache_policy;
-  op.version = ort::kApiFloor;
-  op.GetName = [](const OrtCustomOp*) { return Codec::kOperatorName; };
-  op.GetExecutionProviderType = [](const OrtCustomOp*) {
-    return static_cast<const char*>(nullptr);
-  };
-  op.GetInputTypeCount = [](const OrtCustomOp*) { return size_t{1}; };
-  op.GetInputType = [](const OrtCustomOp*, size_t) { return ort::kElementUint8; };
-  op.GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return ort::kOptional; };
-  op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return ort::kMemoryDefault; };
-  op.GetOutputTypeCount = [](const OrtCustomOp*) { return size_t{1}; };
-  // One operator gives every element type: undefined says that infer_output knows. onnxruntime
-  // allows that without an input of the same type only where the output is optional.
-  op.GetOutputType = [](const OrtCustomOp*, size_t) { return ort::kElementUndefined; };
-  op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return ort::kOptional; };
-  op.GetVariadicInputMinArity = [](const OrtCustomOp*) { return 0; };
-  op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
-  op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 0; };
-  op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 0; };
-  op.CreateKernelV2 = create_kernel<Codec>;
-  op.KernelComputeV2 = run_kernel<Codec>;
-  op.KernelDestroy = [](void* kernel) { delete static_cast<DecodeKernel<Codec>*>(kernel); };
-  op.InferOutputShapeFn = infer_output;
-  op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
-  op.GetEndVersion = [](const OrtCustomOp*) { return INT32_MAX; };
-  return op;
+  return make_op<DecodeKernel<Codec>>(api, cache_policy);
 }
 
 }  // namespace wl

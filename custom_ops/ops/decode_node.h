@@ -4,6 +4,7 @@
 #ifndef WL_OPS_DECODE_NODE_H_
 #define WL_OPS_DECODE_NODE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 namespace wl {
 
 constexpr char kShapeAttribute[] = "shape";
+constexpr char kShapesAttribute[] = "shapes";
 constexpr char kDataTypeAttribute[] = "data_type";
 constexpr char kBlobAttribute[] = "blob";
 constexpr char kCacheAttribute[] = "cache";
@@ -44,6 +46,22 @@ inline uint64_t num_elements(const std::vector<int64_t>& shape) {
   return count;
 }
 
+// The shapes that a bundle's node has as one list: the rank of each, then its dimensions.
+inline std::vector<std::vector<int64_t>> split_shapes(const std::vector<int64_t>& flat) {
+  std::vector<std::vector<int64_t>> shapes;
+  for (size_t at = 0; at < flat.size();) {
+    const int64_t rank = flat[at++];
+    if (rank < 0 || static_cast<uint64_t>(rank) > flat.size() - at) {
+      throw ort::OpError("attribute shapes must have the rank of each shape before it, got " +
+                         std::to_string(rank) + " at place " + std::to_string(at - 1));
+    }
+    const auto first = flat.begin() + static_cast<std::ptrdiff_t>(at);
+    shapes.emplace_back(first, first + static_cast<std::ptrdiff_t>(rank));
+    at += static_cast<size_t>(rank);
+  }
+  return shapes;
+}
+
 inline ElementType to_element_type(int64_t data_type) {
   for (const ElementType type : {ElementType::kFloat32, ElementType::kFloat16,
                                  ElementType::kFloat64, ElementType::kBfloat16}) {
@@ -69,17 +87,15 @@ class NodeReader {
     return text.data();
   }
 
-  std::vector<int64_t> shape() const {
-    size_t rank = 0;
-    if (!api_.succeeds<ort::KernelInfoGetAttributeArrayInt64>(
-            info_, kShapeAttribute, static_cast<int64_t*>(nullptr), &rank)) {
-      throw ort::OpError("attribute shape must be a list of integers, got none");
-    }
-    std::vector<int64_t> dims(rank);
-    if (rank > 0) {
-      api_.call<ort::KernelInfoGetAttributeArrayInt64>(info_, kShapeAttribute, dims.data(), &rank);
-    }
-    return dims;
+  std::vector<int64_t> shape() const { return integers(kShapeAttribute); }
+  std::vector<std::vector<int64_t>> shapes() const {
+    return split_shapes(integers(kShapesAttribute));
+  }
+
+  size_t num_outputs() const {
+    size_t count = 0;
+    api_.call<ort::KernelInfoGetOutputCount>(info_, &count);
+    return count;
   }
 
   ElementType data_type() const {
@@ -118,6 +134,20 @@ class NodeReader {
   }
 
  private:
+  std::vector<int64_t> integers(const char* attribute) const {
+    size_t count = 0;
+    if (!api_.succeeds<ort::KernelInfoGetAttributeArrayInt64>(
+            info_, attribute, static_cast<int64_t*>(nullptr), &count)) {
+      throw ort::OpError(std::string("attribute ") + attribute +
+                         " must be a list of integers, got none");
+    }
+    std::vector<int64_t> values(count);
+    if (count > 0) {
+      api_.call<ort::KernelInfoGetAttributeArrayInt64>(info_, attribute, values.data(), &count);
+    }
+    return values;
+  }
+
   // The node's input, or null where it has none.
   const ort::OrtValue* constant_input() const {
     size_t num_inputs = 0;
@@ -141,21 +171,9 @@ class InferenceReader {
   InferenceReader(const ort::Api& api, const ort::OrtShapeInferContext* context)
       : api_(api), context_(context) {}
 
-  std::vector<int64_t> shape() const {
-    const ort::OrtOpAttr* attribute = nullptr;
-    if (!api_.succeeds<ort::ShapeInferContextGetAttribute>(context_, kShapeAttribute, &attribute)) {
-      throw ort::OpError("attribute shape must be a list of integers, got none");
-    }
-    size_t size_bytes = 0;  // asked for with room for nothing, which is an error unless it is empty
-    int64_t nothing = 0;
-    api_.succeeds<ort::ReadOpAttr>(attribute, ort::kOpAttrInts, static_cast<void*>(&nothing),
-                                   size_t{0}, &size_bytes);
-    std::vector<int64_t> dims(size_bytes / sizeof(int64_t));
-    if (!dims.empty()) {
-      api_.call<ort::ReadOpAttr>(attribute, ort::kOpAttrInts, static_cast<void*>(dims.data()),
-                                 size_bytes, &size_bytes);
-    }
-    return dims;
+  std::vector<int64_t> shape() const { return integers(kShapeAttribute); }
+  std::vector<std::vector<int64_t>> shapes() const {
+    return split_shapes(integers(kShapesAttribute));
   }
 
   ElementType data_type() const {
@@ -172,6 +190,24 @@ class InferenceReader {
   }
 
  private:
+  std::vector<int64_t> integers(const char* name) const {
+    const ort::OrtOpAttr* attribute = nullptr;
+    if (!api_.succeeds<ort::ShapeInferContextGetAttribute>(context_, name, &attribute)) {
+      throw ort::OpError(std::string("attribute ") + name +
+                         " must be a list of integers, got none");
+    }
+    size_t size_bytes = 0;  // asked for with room for nothing, which is an error unless it is empty
+    int64_t nothing = 0;
+    api_.succeeds<ort::ReadOpAttr>(attribute, ort::kOpAttrInts, static_cast<void*>(&nothing),
+                                   size_t{0}, &size_bytes);
+    std::vector<int64_t> dims(size_bytes / sizeof(int64_t));
+    if (!dims.empty()) {
+      api_.call<ort::ReadOpAttr>(attribute, ort::kOpAttrInts, static_cast<void*>(dims.data()),
+                                 size_bytes, &size_bytes);
+    }
+    return dims;
+  }
+
   const ort::Api& api_;
   const ort::OrtShapeInferContext* context_;
 };
@@ -194,6 +230,28 @@ inline TensorData tensor_data(const ort::Api& api, const ort::OrtValue* value) {
   api.call<ort::GetTensorMutableData>(const_cast<ort::OrtValue*>(value), &data);
   tensor.data = static_cast<uint8_t*>(data);
   return tensor;
+}
+
+// What a blob's tensor holds.
+inline TensorData blob_data(const ort::Api& api, const ort::OrtValue* value) {
+  const TensorData blob = tensor_data(api, value);
+  if (blob.element_type != ort::kElementUint8) {
+    throw ort::OpError("its blob must be of element type 2 (uint8), got " +
+                       std::to_string(blob.element_type));
+  }
+  return blob;
+}
+
+// Where an output is to be written.
+inline uint8_t* output_data(const ort::Api& api, const ort::OrtValue* value, ElementType type) {
+  const TensorData output = tensor_data(api, value);
+  // onnxruntime 1.17 believes the model's value_info where it contradicts what is inferred.
+  if (output.element_type != static_cast<int32_t>(type)) {
+    throw ort::OpError("its output must be of element type " +
+                       std::to_string(static_cast<int32_t>(type)) +
+                       " as attribute data_type, got " + std::to_string(output.element_type));
+  }
+  return output.data;
 }
 
 }  // namespace wl

@@ -37,6 +37,7 @@ PUBLISHED = {
     "ReleaseCustomOpDomain": (101, 1),
     "KernelInfoGetAttributeArrayInt64": (163, 1),
     "KernelInfoGetInputCount": (230, 14),
+    "KernelInfoGetOutputCount": (231, 14),
     "KernelInfoGetAttributeTensor": (236, 14),
     "HasSessionConfigEntry": (237, 14),
     "GetSessionConfigEntry": (238, 14),
