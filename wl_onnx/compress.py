@@ -44,7 +44,7 @@ from wl_onnx.kernels.clustering import all_finite
 from wl_onnx.kernels.native import resolve_threads
 from wl_onnx.planning.candidates import encode_smallest
 from wl_onnx.recipe import Recipe
-from wl_onnx.runtime.weights import decode_weight
+from wl_onnx.runtime.weights import WeightDecoder
 from wl_onnx.simplify import Threshold, global_thresholds
 from wl_onnx.version import __version__
 
@@ -185,7 +185,7 @@ def decompress(
         )
     if output is not None:
         check_output(output, source=loaded, force=force)
-    restore_weights(loaded, lambda decoder: decode_weight(decoder, threads=0))
+    restore_weights(loaded, WeightDecoder(threads=0))
     if output is not None:
         save_model(loaded, output, force=force)
     return _as_proto(loaded, output)

@@ -29,6 +29,7 @@ __all__ = [
     "BundleInfo",
     "BundleTensor",
     "BundleTensorInfo",
+    "check_sizes",
     "decode",
     "decode_into",
     "encode",
@@ -161,9 +162,7 @@ def decode(blob: Blob) -> list[npt.NDArray[np.float32]]:
     return outs
 
 
-def decode_into(
-    blob: Blob, outs: Sequence[npt.NDArray[Any]], *, onnx_types: Sequence[int]
-) -> None:
+def decode_into(blob: Blob, outs: Sequence[npt.NDArray[Any]], *, onnx_types: Sequence[int]) -> None:
     """Decodes a blob into arrays of any element types that weights may have.
 
     Args:
@@ -180,6 +179,31 @@ def decode_into(
     flat = [to_output(out) for out in outs]
     types = list(onnx_types)
     call_core("decode blob", lambda: core().bundle_decode(to_bytes(blob), types, flat))
+
+
+def check_sizes(blob: Blob, num_weights: Sequence[int]) -> None:
+    """Checks that a blob holds tensors of these sizes, before anything is allocated for them.
+
+    Args:
+        blob: bytes that `encode` gave.
+        num_weights: weights of each tensor.
+
+    Raises:
+        BlobError: the blob is damaged.
+        InputError: it holds others.
+    """
+    data = to_bytes(blob)
+    sizes = call_core("decode blob", lambda: core().bundle_sizes(data))
+    if list(sizes) != list(num_weights):
+        raise InputError(
+            f"cannot decode blob: its tensors must have {_shorten(num_weights)} weights, "
+            f"got {_shorten(sizes)}"
+        )
+
+
+def _shorten(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return f"[{shown}]" if len(numbers) <= 8 else f"[{shown}, ... ({len(numbers)} in all)]"
 
 
 def inspect(blob: Blob) -> BundleInfo:

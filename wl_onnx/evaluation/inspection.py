@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wl_onnx.codecs import bloomier, palette
-from wl_onnx.errors import BlobError, ModelError
+from wl_onnx.codecs import bloomier, bundle, palette
+from wl_onnx.errors import BlobError, InputError, ModelError
 from wl_onnx.evaluation.tensor_report import (
     TensorReport,
+    bundle_fields,
     filter_fields,
     palette_fields,
     parse_errors,
@@ -28,7 +30,9 @@ from wl_onnx.graph import (
 )
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import onnx
+    from onnx import NodeProto
 
 __all__ = ["inspect"]
 
@@ -56,7 +60,8 @@ def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
     decoders = find_decoders(loaded)
     metadata = read_metadata(loaded)
     errors = parse_errors(metadata.get("errors", ""))
-    tensors = [_describe(decoder, errors.get(decoder.key)) for decoder in decoders]
+    contents = _Bundles()
+    tensors = [_describe(decoder, errors.get(decoder.key), contents) for decoder in decoders]
     tensors += [
         TensorReport(
             name=site.key,
@@ -87,12 +92,40 @@ def _is_size(text: str) -> bool:
     return text.isdecimal() and len(text) < 20
 
 
-def _describe(decoder: Decoder, errors: tuple[float, float] | None) -> TensorReport:
-    describe = _describe_palette if decoder.codec == "palette" else _describe_filter
+class _Bundles:
+    """What bundles hold; the last one is kept, as its tensors come one after another."""
+
+    def __init__(self) -> None:
+        self._node: NodeProto | None = None
+        self._info: bundle.BundleInfo | None = None
+        self._weights: list[npt.NDArray[np.float32]] = []
+
+    def describe(self, decoder: Decoder) -> tuple[int, dict[str, Any]]:
+        if self._info is None or self._node is not decoder.node:
+            sizes = [math.prod(shape) for shape in decoder.bundle_shapes]
+            try:
+                bundle.check_sizes(decoder.blob, sizes)
+            except InputError as error:
+                reason = str(error).removeprefix("cannot decode blob: ")
+                raise ModelError(f"cannot inspect {decoder.key}: {reason}") from error
+            self._node, self._info = decoder.node, bundle.inspect(decoder.blob)
+            self._weights = bundle.decode(decoder.blob)
+        info = self._info.tensors[decoder.index]
+        return info.num_weights, bundle_fields(info, self._weights[decoder.index])
+
+
+def _describe(
+    decoder: Decoder, errors: tuple[float, float] | None, bundles: _Bundles
+) -> TensorReport:
+    describe = {
+        "bloomier": _describe_filter,
+        "bundle": bundles.describe,
+        "palette": _describe_palette,
+    }[decoder.codec]
     try:
         num_weights, fields = describe(decoder)
     except BlobError as error:
-        reason = str(error).removeprefix("cannot read blob: ")
+        reason = str(error).removeprefix("cannot read blob: ").removeprefix("cannot decode blob: ")
         raise BlobError(f"cannot inspect {decoder.key}: {reason}") from error
     if num_weights != decoder.num_weights:
         raise ModelError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wl_onnx.codecs import bloomier, bounds, palette
+from wl_onnx.codecs import bloomier, bounds, bundle, palette
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TensorReport",
+    "bundle_fields",
     "filter_fields",
     "format_errors",
     "palette_fields",
@@ -35,13 +36,14 @@ class TensorReport:
     Attributes:
         name: the weight's key in the model.
         op_types: operators that use it as a weight.
-        codec: "bloomier" or "palette", or "none" where the tensor is left as it is.
+        codec: "bloomier", "bundle" or "palette", or "none" where the tensor is left as it is.
         shape: dimensions.
         num_weights: number of elements.
         num_nonzero: weights stored as keys, in a palette those that are not zero; of a tensor left
             as it is, None.
         original_bits: size of the dense tensor.
-        size_bits: size of what stands for the tensor: the whole blob, or the dense tensor.
+        size_bits: size of what stands for the tensor: the whole blob, its share of a bundle's
+            blob, or the dense tensor.
         information_bound_bits: num_nonzero * bits, what a filter cannot go below; of the layout
             "prefix", the bits of all stored weights' codes; None in others.
         lossless_bound_bits: the entropy of the places and values of the stored weights.
@@ -133,6 +135,28 @@ def palette_fields(info: palette.PaletteInfo, counts: npt.ArrayLike) -> dict[str
         "false_positive_rate": 0.0,
         "sparsity": 1 - num_nonzero / info.num_weights,
         "clusters": info.num_clusters,
+    }
+
+
+def bundle_fields(
+    info: bundle.BundleTensorInfo, weights: npt.NDArray[np.float32]
+) -> dict[str, Any]:
+    """The fields of a `TensorReport` that a tensor of a bundle gives.
+
+    Args:
+        info: what the blob says of the tensor.
+        weights: float32 [num_weights], what it decodes to.
+    """
+    values, counts = np.unique(weights, return_counts=True)
+    stored_counts = counts[values != 0]
+    num_nonzero = int(stored_counts.sum())
+    return {
+        "num_nonzero": num_nonzero,
+        "size_bits": info.size_bits,
+        "lossless_bound_bits": bounds.lossless_bound_bits(info.num_weights, stored_counts),
+        "false_positive_rate": 0.0,
+        "sparsity": 1 - num_nonzero / info.num_weights,
+        "clusters": values.size,
     }
 
 

@@ -21,9 +21,10 @@ from wl_onnx.graph.metadata import (
     require_uncompressed,
 )
 from wl_onnx.graph.model import CompressibleModel
+from wl_onnx.graph.parameters import Parameter, find_parameters
 from wl_onnx.graph.products import LayerInput, MatrixView, Window
 from wl_onnx.graph.restore import restore_weights
-from wl_onnx.graph.rewrite import Replacement, replace_weights
+from wl_onnx.graph.rewrite import Bundle, Replacement, replace_weights
 from wl_onnx.graph.save import check_output, save_model, to_proto
 from wl_onnx.graph.select import MAX_WEIGHTS, WeightSite, find_weights
 from wl_onnx.graph.strip import strip_model
@@ -33,12 +34,14 @@ __all__ = [
     "MAX_WEIGHTS",
     "OPERATORS",
     "OPSET_VERSION",
+    "Bundle",
     "CompressibleModel",
     "Decoder",
     "ExternalizedModel",
     "FileParts",
     "LayerInput",
     "MatrixView",
+    "Parameter",
     "Replacement",
     "WeightLayer",
     "WeightSite",
@@ -48,6 +51,7 @@ __all__ = [
     "externalize_weights",
     "find_decoders",
     "find_layers",
+    "find_parameters",
     "find_live",
     "find_weights",
     "fits_in_proto",

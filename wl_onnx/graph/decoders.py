@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["OPERATORS", "Decoder", "find_decoders", "form_node_name", "set_cache"]
 
-OPERATORS = {"bloomier": "BloomierDecode", "palette": "PaletteDecode"}
+OPERATORS = {
+    "bloomier": "BloomierDecode",
+    "bundle": "BundleDecode",
+    "palette": "PaletteDecode",
+}
 """Operator types of the nodes that take the place of weights, by the codec of their blobs."""
 
 _CODECS = {operator: codec for codec, operator in OPERATORS.items()}
@@ -27,13 +31,13 @@ _CODECS = {operator: codec for codec, operator in OPERATORS.items()}
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """A node that decodes a weight.
+    """A weight that a node decodes; a node that decodes a bundle has several.
 
     Attributes:
         key: the weight's name, unique in the model: after the scope outside the main graph.
-        codec: "bloomier" or "palette", after the node's operator.
+        codec: "bloomier", "bundle" or "palette", after the node's operator.
         scope: "" for the main graph, else the path of node, attribute and function names.
-        name: the weight's name, which the node's output has.
+        name: the weight's name, which an output of the node has.
         shape: dimensions of the weight.
         data_type: ONNX element type of the weight: 1, 10, 11 or 16.
         cache: whether the operator keeps the decoded tensor between runs.
@@ -42,6 +46,8 @@ class Decoder:
         model: the model that it is in.
         body: the graph or function that it is in.
         blob_tensor: the tensor that holds the blob.
+        index: which of the node's outputs the weight is.
+        bundle_shapes: of a bundle, the shapes of all its weights, else empty.
     """
 
     key: str
@@ -56,6 +62,8 @@ class Decoder:
     model: CompressibleModel = dataclasses.field(repr=False, compare=False)
     body: Body = dataclasses.field(repr=False, compare=False)
     blob_tensor: TensorProto = dataclasses.field(repr=False, compare=False)
+    index: int = 0
+    bundle_shapes: tuple[tuple[int, ...], ...] = ()
 
     @property
     def blob(self) -> bytes | memoryview:
@@ -90,7 +98,7 @@ def form_node_name(weight: str) -> str:
 
 
 def find_decoders(model: CompressibleModel) -> list[Decoder]:
-    """Every decode node of a model, in subgraphs and functions too, in file order.
+    """Every weight that a model decodes, in subgraphs and functions too, in file order.
 
     Args:
         model: the model; nothing is changed. One without such nodes gives an empty list.
@@ -119,8 +127,8 @@ def find_decoders(model: CompressibleModel) -> list[Decoder]:
     keys = Names(())
     decoders = []
     for body, node in found:
-        decoder = _read(model, body, node, places)
-        decoders.append(dataclasses.replace(decoder, key=keys.claim(decoder.key)))
+        for decoder in _read(model, body, node, places):
+            decoders.append(dataclasses.replace(decoder, key=keys.claim(decoder.key)))
     return decoders
 
 
@@ -145,7 +153,7 @@ def _read(
     body: Body,
     node: NodeProto,
     places: dict[tuple[Body, str], Place],
-) -> Decoder:
+) -> list[Decoder]:
     attributes = {attribute.name: attribute for attribute in node.attribute}
 
     def require(condition: bool, what: str, got: object) -> None:
@@ -166,12 +174,25 @@ def _read(
         )
         return value or AttributeProto()
 
-    require(node.op_type in _CODECS, f"its operator must be {' or '.join(_CODECS)}", node.op_type)
+    require(
+        node.op_type in _CODECS, f"its operator must be one of {', '.join(_CODECS)}", node.op_type
+    )
+    is_bundle = _CODECS[node.op_type] == "bundle"
     outputs = [name for name in node.output if name]
-    require(len(outputs) == 1, "it must have one output", len(outputs))
-    shape = tuple(attribute("shape", "INTS", None).ints)
-    require(all(dim >= 0 for dim in shape), "its shape must not be negative", list(shape))
-    require(math.prod(shape) < 2**32, "it must hold fewer than 2**32 weights", math.prod(shape))
+    if is_bundle:
+        shapes = _split_shapes(list(attribute("shapes", "INTS", None).ints))
+        require(bool(shapes), "its shapes must each follow their rank", "others")
+        require(
+            len(outputs) == len(node.output) == len(shapes),
+            "it must have an output for each of its shapes",
+            f"{len(outputs)} and {len(shapes)}",
+        )
+    else:
+        require(len(outputs) == 1, "it must have one output", len(outputs))
+        shapes = [tuple(attribute("shape", "INTS", None).ints)]
+    for shape in shapes:
+        require(all(dim >= 0 for dim in shape), "its shape must not be negative", list(shape))
+        require(math.prod(shape) < 2**32, "it must hold fewer than 2**32 weights", math.prod(shape))
     data_type = attribute("data_type", "INT", None).i
     require(data_type in FLOAT_TYPES, "its data_type must be 1, 10, 11 or 16", data_type)
     cache = attribute("cache", "INT", AttributeProto(type=AttributeProto.INT, i=1)).i
@@ -194,18 +215,35 @@ def _read(
     is_bytes = blob.data_type == TensorProto.UINT8 and len(blob.dims) == 1
     kind = f"element type {blob.data_type} and shape {list(blob.dims)}"
     require(is_bytes, "its blob must be a uint8 tensor with one dimension", kind)
-    name = outputs[0]
-    return Decoder(
-        key=form_key(body.scope, name),
-        codec=_CODECS[node.op_type],
-        scope=body.scope,
-        name=name,
-        shape=shape,
-        data_type=data_type,
-        cache=bool(cache),
-        summary=summary,
-        node=node,
-        model=model,
-        body=body,
-        blob_tensor=blob,
-    )
+    return [
+        Decoder(
+            key=form_key(body.scope, name),
+            codec=_CODECS[node.op_type],
+            scope=body.scope,
+            name=name,
+            shape=shape,
+            data_type=data_type,
+            cache=bool(cache),
+            summary=summary,
+            node=node,
+            model=model,
+            body=body,
+            blob_tensor=blob,
+            index=index,
+            bundle_shapes=tuple(shapes) if is_bundle else (),
+        )
+        for index, (name, shape) in enumerate(zip(outputs, shapes, strict=True))
+    ]
+
+
+def _split_shapes(flat: list[int]) -> list[tuple[int, ...]]:
+    """The shapes of a bundle's node, each after its rank; none where they are malformed."""
+    shapes = []
+    at = 0
+    while at < len(flat):
+        rank = flat[at]
+        if not 0 <= rank < len(flat) - at:
+            return []
+        shapes.append(tuple(flat[at + 1 : at + 1 + rank]))
+        at += 1 + rank
+    return shapes

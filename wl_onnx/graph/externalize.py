@@ -74,7 +74,8 @@ def externalize_weights(
         if decoder.body.root().is_function:
             tensor = TensorProto(name=decoder.name, data_type=decoder.data_type, dims=decoder.shape)
             fill_raw(tensor, decode_checked(decoder, decode))
-            constants[decoder.key] = make_constant(tensor, decoder.node.name)
+            name = "" if decoder.bundle_shapes else decoder.node.name
+            constants[decoder.key] = make_constant(tensor, name)
     detach_decoders(model, decoders, constants)
     bodies = find_bodies(model.proto)
     external = [place for place in find_places(bodies) if is_external(place.tensor)]

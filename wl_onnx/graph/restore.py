@@ -114,10 +114,11 @@ def detach_decoders(
         for index in reversed(range(len(nodes))):
             if nodes[index].domain != DOMAIN:
                 continue
-            decoder = by_name[next(name for name in nodes[index].output if name)]
+            keys = [by_name[name].key for name in nodes[index].output if name]
             del nodes[index]
-            if decoder.key in constants:
-                nodes.insert(index, constants[decoder.key])
+            for key in reversed(keys):
+                if key in constants:
+                    nodes.insert(index, constants[key])
         names = [name for name, one in by_name.items() if one.key not in constants]
         withdraw_types(model.proto, body, names)
     if blobs:
@@ -130,12 +131,16 @@ def detach_decoders(
 
 
 def _make_constant(decoder: Decoder, tensor: TensorProto) -> NodeProto:
-    is_ours = decoder.node.name.startswith(form_node_name(decoder.name))
+    is_ours = bool(decoder.bundle_shapes) or decoder.node.name.startswith(
+        form_node_name(decoder.name)
+    )
     return make_constant(tensor, "" if is_ours else decoder.node.name)
 
 
 def _describe(decoder: Decoder) -> TensorProto:
     tensor = TensorProto(name=decoder.name, data_type=decoder.data_type, dims=decoder.shape)
+    if decoder.bundle_shapes:
+        return tensor
     if decoder.node.HasField("doc_string"):
         tensor.doc_string = decoder.node.doc_string
     tensor.metadata_props.extend(decoder.node.metadata_props)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -21,15 +21,16 @@ from onnx import helper as onnx_helper
 from wl_onnx.errors import InputError
 from wl_onnx.graph.decoders import OPERATORS, form_node_name
 from wl_onnx.graph.metadata import DOMAIN, OPSET_VERSION, write_metadata
+from wl_onnx.graph.parameters import Parameter, find_parameters
 from wl_onnx.graph.scopes import Body, Names, find_bodies, may_hold_initializers
 from wl_onnx.graph.select import WeightSite, find_weights
 from wl_onnx.graph.tensors import EXTERNAL_MINIMUM_BYTES, make_constant
-from wl_onnx.graph.value_info import declare_types
+from wl_onnx.graph.value_info import declare_types, remove_inputs
 
 if TYPE_CHECKING:
     from wl_onnx.graph.model import CompressibleModel
 
-__all__ = ["Replacement", "replace_weights"]
+__all__ = ["Bundle", "Replacement", "replace_weights"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +50,28 @@ class Replacement:
     codec: str = "bloomier"
 
 
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """What takes the place of several weights or parameters of the main graph at once.
+
+    Attributes:
+        blob: the encoded tensors in the order of `keys`; its bytes are not looked at.
+        keys: of each tensor, `WeightSite.key` or `Parameter.key`; all of one element type.
+        summary: one readable line, shown by viewers.
+        cache: whether the operator keeps the decoded tensors between runs.
+    """
+
+    blob: bytes
+    keys: tuple[str, ...]
+    summary: str
+    cache: bool = True
+
+
 def replace_weights(
     model: CompressibleModel,
     replacements: Mapping[str, Replacement],
     *,
+    bundles: Sequence[Bundle] = (),
     blobs: Literal["attribute", "initializer"] = "attribute",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
@@ -63,25 +82,28 @@ def replace_weights(
     the input. The type and shape of the value are always written, in functions where the IR
     version (10) has a place for it. Nothing else changes.
 
+    The node of a bundle stands before all other nodes of the main graph. Types and shapes of its
+    float32 values are not written down: they would cost more than many of the tensors, and the
+    operator tells them. Texts that came with its tensors (`doc_string`, `metadata_props`) go.
+
     Args:
         model: the model, changed in place.
         replacements: what to put, by `WeightSite.key`.
+        bundles: what to put for several tensors together; none of them in two bundles, or in
+            `replacements` too.
         blobs: where blobs go: "attribute" of the nodes, or uint8 "initializer" (in functions,
             which have none, a Constant node) that is the node's input, external when saved if
             above 1 KiB.
         metadata: texts by names without the domain; see `write_metadata`.
 
     Raises:
-        InputError: a key is no weight of the model, or one that cannot be replaced.
+        InputError: a key is no weight of the model, or one that cannot be replaced; or a bundle
+            holds a tensor twice, one outside the main graph, or several element types.
     """
     sites = {site.key: site for site in find_weights(model)}
     for key in replacements:
-        reason = sites[key].skip_reason if key in sites else "is none"
-        if reason is not None:
-            raise InputError(
-                f"cannot replace {key}: it must be a weight that can be replaced, got one that "
-                f"{reason}"
-            )
+        _require_replaceable(key, sites)
+    bundled = _find_bundled(model, bundles, sites, replacements)
     chosen = [site for key, site in sites.items() if key in replacements]
     bodies = find_bodies(model.proto)
     by_scope = {body.scope: body for body in bodies}
@@ -91,13 +113,71 @@ def replace_weights(
         by_body[site.scope].append(site)
     for scope, some in by_body.items():
         rewriter.replace(by_scope[scope], some, replacements)
-    if chosen:
+    for bundle, tensors in zip(bundles, bundled, strict=True):
+        rewriter.replace_together(by_scope[""], bundle, tensors)
+    if chosen or bundles:
         _import_domain(model.proto)
     for scope in by_body:
         root = by_scope[scope].root().graph
         if isinstance(root, FunctionProto):
             _import_domain(root)
     write_metadata(model, metadata or {})
+
+
+def _require_replaceable(key: str, sites: Mapping[str, WeightSite]) -> None:
+    reason = sites[key].skip_reason if key in sites else "is none"
+    if reason is not None:
+        raise InputError(
+            f"cannot replace {key}: it must be a weight that can be replaced, got one that {reason}"
+        )
+
+
+def _find_bundled(
+    model: CompressibleModel,
+    bundles: Sequence[Bundle],
+    sites: Mapping[str, WeightSite],
+    replacements: Mapping[str, Replacement],
+) -> list[list[WeightSite | Parameter]]:
+    """The tensors of each bundle."""
+    parameters = {one.key: one for one in find_parameters(model)} if bundles else {}
+    taken = set(replacements)
+    found: list[list[WeightSite | Parameter]] = []
+    for bundle in bundles:
+        tensors: list[WeightSite | Parameter] = []
+        for key in bundle.keys:
+            if key in taken:
+                raise InputError(f"cannot replace {key}: it must be replaced once, got it again")
+            taken.add(key)
+            if key in parameters:
+                tensors.append(parameters[key])
+                continue
+            _require_replaceable(key, sites)
+            if sites[key].scope:
+                raise InputError(
+                    f"cannot bundle {key}: it must lie in the main graph, got {sites[key].scope}"
+                )
+            tensors.append(sites[key])
+        types = sorted({tensor.data_type for tensor in tensors})
+        if len(types) != 1:
+            raise InputError(
+                f"cannot bundle {', '.join(bundle.keys) or 'nothing'}: tensors must be of one "
+                f"element type, got {types}"
+            )
+        found.append(tensors)
+    return found
+
+
+def _remove_tensors(body: Body, names: set[str]) -> None:
+    """Removes the initializers, and the Constant nodes, of these names."""
+    graph = body.graph
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        if node.op_type == "Constant" and node.output[0] in names:
+            del graph.node[index]
+    if isinstance(graph, GraphProto):
+        for index in reversed(range(len(graph.initializer))):
+            if graph.initializer[index].name in names:
+                del graph.initializer[index]
 
 
 class _Rewriter:
@@ -132,6 +212,33 @@ class _Rewriter:
         for node in reversed(in_front):
             body.graph.node.insert(0, node)
 
+    def replace_together(
+        self, body: Body, bundle: Bundle, tensors: Sequence[WeightSite | Parameter]
+    ) -> None:
+        """Replaces tensors of the main graph by one node."""
+        graph = body.graph
+        names = [tensor.name for tensor in tensors]
+        _remove_tensors(body, set(names))
+        data_type = tensors[0].data_type
+        if data_type == TensorProto.FLOAT and self._model.proto.ir_version >= 4:
+            remove_inputs(body, names)
+        else:
+            # onnxruntime 1.17 takes every other type from here alone, and below IR version 4 the
+            # inputs come back from here.
+            types = [(tensor.name, data_type, tensor.shape) for tensor in tensors]
+            declare_types(self._model.proto, body, types)
+        node = NodeProto(
+            op_type=OPERATORS["bundle"],
+            domain=DOMAIN,
+            name=self._nodes.claim(form_node_name("bundle")),
+            output=names,
+        )
+        flat = [number for tensor in tensors for number in (len(tensor.shape), *tensor.shape)]
+        node.attribute.append(onnx_helper.make_attribute("shapes", flat))
+        before = self._finish(body, node, "bundle", data_type, bundle)
+        for one in reversed([*before, node]):
+            graph.node.insert(0, one)
+
     def _make_node(
         self, body: Body, site: WeightSite, replacement: Replacement
     ) -> tuple[NodeProto, list[NodeProto]]:
@@ -148,19 +255,25 @@ class _Rewriter:
         node.attribute.append(
             onnx_helper.make_attribute("shape", list(site.shape), attr_type=AttributeProto.INTS)
         )
-        node.attribute.append(onnx_helper.make_attribute("data_type", site.data_type))
-        blob = TensorProto(data_type=TensorProto.UINT8, dims=[len(replacement.blob)])
+        return node, self._finish(body, node, site.name, site.data_type, replacement)
+
+    def _finish(
+        self, body: Body, node: NodeProto, name: str, data_type: int, content: Replacement | Bundle
+    ) -> list[NodeProto]:
+        """Gives a node all that comes behind its shape; returns nodes to put before it."""
+        node.attribute.append(onnx_helper.make_attribute("data_type", data_type))
+        blob = TensorProto(data_type=TensorProto.UINT8, dims=[len(content.blob)])
         before: list[NodeProto] = []
         if self._as_input:
-            blob.name = self._values.claim(f"{site.name}.blob")
+            blob.name = self._values.claim(f"{name}.blob")
             node.input.append(blob.name)
-            before = self._add_blob(body, blob, replacement.blob)
+            before = self._add_blob(body, blob, content.blob)
         else:
-            blob.raw_data = replacement.blob
+            blob.raw_data = content.blob
             node.attribute.append(onnx_helper.make_attribute("blob", blob))
-        node.attribute.append(onnx_helper.make_attribute("cache", int(replacement.cache)))
-        node.attribute.append(onnx_helper.make_attribute("summary", replacement.summary))
-        return node, before
+        node.attribute.append(onnx_helper.make_attribute("cache", int(content.cache)))
+        node.attribute.append(onnx_helper.make_attribute("summary", content.summary))
+        return before
 
     def _add_blob(self, body: Body, blob: TensorProto, data: bytes) -> list[NodeProto]:
         blob.raw_data = data

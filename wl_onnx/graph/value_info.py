@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from onnx import FunctionProto, ModelProto, ValueInfoProto
+from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto
 from onnx import helper as onnx_helper
 
 if TYPE_CHECKING:
     from wl_onnx.graph.scopes import Body
 
-__all__ = ["FUNCTION_TYPES_IR_VERSION", "declare_types", "withdraw_types"]
+__all__ = ["FUNCTION_TYPES_IR_VERSION", "declare_types", "remove_inputs", "withdraw_types"]
 
 FUNCTION_TYPES_IR_VERSION = 10
 """First IR version whose functions have value_info."""
@@ -53,6 +53,19 @@ def declare_types(
             graph.value_info.append(full)
         elif not _is_complete(present[name]):
             present[name].type.CopyFrom(full.type)
+
+
+def remove_inputs(body: Body, names: Iterable[str]) -> None:
+    """Takes values off the inputs of a main graph; nothing is written in their place.
+
+    Args:
+        body: the body, changed in place.
+        names: values that are initializers, which are overridable where they are inputs too.
+    """
+    values = set(names)
+    for index in reversed(range(len(body.graph.input))):
+        if isinstance(body.graph, GraphProto) and body.graph.input[index].name in values:
+            del body.graph.input[index]
 
 
 def withdraw_types(model: ModelProto, body: Body, names: Iterable[str]) -> None:

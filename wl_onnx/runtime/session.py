@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from wl_onnx.graph import (
 )
 from wl_onnx.runtime.library import check_onnxruntime, get_library_path
 from wl_onnx.runtime.options import copy_options
-from wl_onnx.runtime.weights import decode_weight, supply_weights
+from wl_onnx.runtime.weights import WeightDecoder, supply_weights
 
 __all__ = ["MODES", "InferenceSession"]
 
@@ -172,7 +171,7 @@ def _plan(model: Model, given: onnxruntime.SessionOptions | None, mode: str) -> 
     options = None if given is not None and _has_foreign_operators(loaded) else copy_options(given)
     if mode == "materialize":
         threads = given.intra_op_num_threads if given is not None else 0
-        decode = functools.partial(decode_weight, threads=threads)
+        decode = WeightDecoder(threads=threads)
         if options is None:
             restore_weights(loaded, decode)
             return _Plan(_serialize(to_proto(loaded)), given)

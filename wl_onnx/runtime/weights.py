@@ -8,25 +8,79 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
-from wl_onnx.codecs import bloomier, palette
+from wl_onnx.codecs import bloomier, bundle, palette
 from wl_onnx.errors import BlobError, InputError, ModelError
 from wl_onnx.graph.tensors import fill_raw, numpy_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onnx import NodeProto
+
     from wl_onnx.graph import Decoder, ExternalizedModel
 
-__all__ = ["decode_weight", "supply_weights"]
+__all__ = ["WeightDecoder", "decode_weight", "supply_weights"]
 
 _DECODE_INTO = {"bloomier": bloomier.decode_into, "palette": palette.decode_into}
 
 
-def decode_weight(decoder: Decoder, *, threads: int = 1) -> np.ndarray:
-    """The weight that a decode node stands for.
+class WeightDecoder:
+    """Decodes the weights that decode nodes stand for, the bundles among them once each.
+
+    The last bundle is kept: its weights are to be asked for one after another, in any order.
 
     Args:
-        decoder: the node.
+        threads: threads that decode; 0 means one for each core.
+    """
+
+    def __init__(self, *, threads: int = 1) -> None:
+        self._threads = threads
+        self._bundle: tuple[NodeProto, list[np.ndarray]] | None = None
+
+    def __call__(self, decoder: Decoder) -> np.ndarray:
+        """The weight that a decoder stands for.
+
+        Args:
+            decoder: one of `find_decoders`.
+
+        Returns:
+            The array in the weight's shape and element type, bit for bit what the operator gives.
+
+        Raises:
+            BlobError: the blob is damaged.
+            ModelError: the blob holds another number of weights than the node says.
+        """
+        try:
+            if decoder.codec == "bundle":
+                return self._decode_bundle(decoder)[decoder.index]
+            array = np.empty(decoder.shape, numpy_dtype(decoder.data_type))
+            decode_into = _DECODE_INTO[decoder.codec]
+            decode_into(decoder.blob, array, onnx_type=decoder.data_type, threads=self._threads)
+        except (BlobError, InputError) as error:
+            family = BlobError if isinstance(error, BlobError) else ModelError
+            reason = str(error).removeprefix("cannot decode blob: ")
+            raise family(
+                f"cannot decode {decoder.key} of {decoder.model.name}: {reason}"
+            ) from error
+        return array
+
+    def _decode_bundle(self, decoder: Decoder) -> list[np.ndarray]:
+        if self._bundle is None or self._bundle[0] is not decoder.node:
+            self._bundle = None  # one at a time is held
+            blob = decoder.blob
+            bundle.check_sizes(blob, [math.prod(shape) for shape in decoder.bundle_shapes])
+            dtype = numpy_dtype(decoder.data_type)
+            arrays = [np.empty(shape, dtype) for shape in decoder.bundle_shapes]
+            bundle.decode_into(blob, arrays, onnx_types=[decoder.data_type] * len(arrays))
+            self._bundle = decoder.node, arrays
+        return self._bundle[1]
+
+
+def decode_weight(decoder: Decoder, *, threads: int = 1) -> np.ndarray:
+    """The weight that a decoder stands for; see `WeightDecoder`, which is for many of them.
+
+    Args:
+        decoder: one of `find_decoders`.
         threads: threads that decode; 0 means one for each core.
 
     Returns:
@@ -36,15 +90,7 @@ def decode_weight(decoder: Decoder, *, threads: int = 1) -> np.ndarray:
         BlobError: the blob is damaged.
         ModelError: the blob holds another number of weights than the node says.
     """
-    array = np.empty(decoder.shape, numpy_dtype(decoder.data_type))
-    try:
-        decode_into = _DECODE_INTO[decoder.codec]
-        decode_into(decoder.blob, array, onnx_type=decoder.data_type, threads=threads)
-    except (BlobError, InputError) as error:
-        family = BlobError if isinstance(error, BlobError) else ModelError
-        reason = str(error).removeprefix("cannot decode blob: ")
-        raise family(f"cannot decode {decoder.key} of {decoder.model.name}: {reason}") from error
-    return array
+    return WeightDecoder(threads=threads)(decoder)
 
 
 def supply_weights(
