@@ -13,12 +13,15 @@
 namespace wl {
 namespace {
 
+// onnxruntime 1.17 takes the type of an output that the operator leaves open from the model's
+// value_info alone, which costs more than a small tensor. So float32 has an operator of its own.
+template <bool is_typed>
 class BundleKernel {
   using Api = ort::Api;
   using OpError = ort::OpError;
 
  public:
-  static constexpr const char* kOperatorName = "BundleDecode";
+  static constexpr const char* kOperatorName = is_typed ? "TypedBundleDecode" : "BundleDecode";
 
   BundleKernel(const Api& api, const NodeReader& node, CachePolicy cache_policy)
       : api_(api),
@@ -27,6 +30,10 @@ class BundleKernel {
         types_(shapes_.size(), node.data_type()),
         cache_(resolve(cache_policy, node.cache())),
         blob_(api.own<ort::ReleaseValue>(static_cast<ort::OrtValue*>(nullptr))) {
+    if (!is_typed && node.data_type() != ElementType::kFloat32) {
+      throw OpError("attribute data_type must be 1 (float32), got " +
+                    std::to_string(static_cast<int32_t>(node.data_type())));
+    }
     const TensorData blob = blob_data(api_, node.blob(&blob_));
     const Status status = parse_bundle(blob.data, blob.num_elements, &view_);
     if (!status.ok()) throw OpError(status.message);
@@ -124,15 +131,27 @@ ort::OrtStatus* infer_outputs(const ort::OrtCustomOp* op, ort::OrtShapeInferCont
   return nullptr;
 }
 
-}  // namespace
-
-DecodeOp make_bundle_decode_op(const ort::OrtApi* api, CachePolicy cache_policy) {
-  DecodeOp op = make_op<BundleKernel>(api, cache_policy);
+template <bool is_typed>
+DecodeOp make(const ort::OrtApi* api, CachePolicy cache_policy) {
+  DecodeOp op = make_op<BundleKernel<is_typed>>(api, cache_policy);
+  op.GetOutputType = [](const ort::OrtCustomOp*, size_t) {
+    return is_typed ? ort::kElementUndefined : static_cast<int32_t>(ElementType::kFloat32);
+  };
   op.GetOutputCharacteristic = [](const ort::OrtCustomOp*, size_t) { return ort::kVariadic; };
   op.GetVariadicOutputMinArity = [](const ort::OrtCustomOp*) { return 1; };
   op.GetVariadicOutputHomogeneity = [](const ort::OrtCustomOp*) { return 1; };
   op.InferOutputShapeFn = infer_outputs;
   return op;
+}
+
+}  // namespace
+
+DecodeOp make_bundle_decode_op(const ort::OrtApi* api, CachePolicy cache_policy) {
+  return make<false>(api, cache_policy);
+}
+
+DecodeOp make_typed_bundle_decode_op(const ort::OrtApi* api, CachePolicy cache_policy) {
+  return make<true>(api, cache_policy);
 }
 
 }  // namespace wl

@@ -1,11 +1,12 @@
-// The operators of com.wl_onnx that decode weights: BloomierDecode, PaletteDecode, BundleDecode.
+// The operators of com.wl_onnx that decode weights: BloomierDecode, PaletteDecode, BundleDecode,
+// TypedBundleDecode.
 //
 // Inputs: none, or one constant uint8 tensor, the blob. Output: the weight.
 // Attributes: shape (ints), data_type (int, ONNX's number of the output's element type), blob
 // (uint8 tensor, unless it is the input), cache (int, default 1: decode once and keep the tensor;
 // 0: decode at every run), summary (text for people, not read). BundleDecode has an output for each
-// tensor of its bundle, all of one type, and shapes in place of shape: the rank of each output,
-// then its dimensions.
+// tensor of its bundle, all float32 (of TypedBundleDecode, all of one type), and shapes in place of
+// shape: the rank of each output, then its dimensions.
 #ifndef WL_OPS_DECODE_OP_H_
 #define WL_OPS_DECODE_OP_H_
 
@@ -23,6 +24,7 @@ struct DecodeOp : ort::OrtCustomOp {
 
 DecodeOp make_bloomier_decode_op(const ort::OrtApi* api, CachePolicy cache_policy);
 DecodeOp make_bundle_decode_op(const ort::OrtApi* api, CachePolicy cache_policy);
+DecodeOp make_typed_bundle_decode_op(const ort::OrtApi* api, CachePolicy cache_policy);
 DecodeOp make_palette_decode_op(const ort::OrtApi* api, CachePolicy cache_policy);
 
 }  // namespace wl

@@ -31,6 +31,7 @@ struct Registration {
   ort::OrtCustomOpDomain* domain = nullptr;
   DecodeOp bloomier_decode{};
   DecodeOp bundle_decode{};
+  DecodeOp typed_bundle_decode{};
   DecodeOp palette_decode{};
 
   bool serves(const Api& api, CachePolicy policy) const {
@@ -65,9 +66,10 @@ class Registry {
     auto owned = api.own<ort::ReleaseCustomOpDomain>(domain);
     entry->bloomier_decode = make_bloomier_decode_op(api.table(), policy);
     entry->bundle_decode = make_bundle_decode_op(api.table(), policy);
+    entry->typed_bundle_decode = make_typed_bundle_decode_op(api.table(), policy);
     entry->palette_decode = make_palette_decode_op(api.table(), policy);
-    for (const DecodeOp* op :
-         {&entry->bloomier_decode, &entry->bundle_decode, &entry->palette_decode}) {
+    for (const DecodeOp* op : {&entry->bloomier_decode, &entry->bundle_decode,
+                               &entry->typed_bundle_decode, &entry->palette_decode}) {
       api.call<ort::CustomOpDomainAdd>(domain, static_cast<const ort::OrtCustomOp*>(op));
     }
     entry->domain = owned.release();

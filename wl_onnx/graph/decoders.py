@@ -17,7 +17,7 @@ from wl_onnx.graph.tensors import FLOAT_TYPES, count_bytes, is_external
 if TYPE_CHECKING:
     from wl_onnx.graph.model import CompressibleModel
 
-__all__ = ["OPERATORS", "Decoder", "find_decoders", "form_node_name", "set_cache"]
+__all__ = ["OPERATORS", "TYPED_BUNDLE", "Decoder", "find_decoders", "form_node_name", "set_cache"]
 
 OPERATORS = {
     "bloomier": "BloomierDecode",
@@ -26,7 +26,10 @@ OPERATORS = {
 }
 """Operator types of the nodes that take the place of weights, by the codec of their blobs."""
 
-_CODECS = {operator: codec for codec, operator in OPERATORS.items()}
+TYPED_BUNDLE = "TypedBundleDecode"
+"""The operator of bundles of another type than float32."""
+
+_CODECS = {operator: codec for codec, operator in OPERATORS.items()} | {TYPED_BUNDLE: "bundle"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +198,11 @@ def _read(
         require(math.prod(shape) < 2**32, "it must hold fewer than 2**32 weights", math.prod(shape))
     data_type = attribute("data_type", "INT", None).i
     require(data_type in FLOAT_TYPES, "its data_type must be 1, 10, 11 or 16", data_type)
+    require(
+        node.op_type != OPERATORS["bundle"] or data_type == TensorProto.FLOAT,
+        "its data_type must be 1",
+        data_type,
+    )
     cache = attribute("cache", "INT", AttributeProto(type=AttributeProto.INT, i=1)).i
     empty = AttributeProto(type=AttributeProto.STRING)
     summary = attribute("summary", "STRING", empty).s.decode("utf-8", "replace")

@@ -19,7 +19,7 @@ from onnx import (
 from onnx import helper as onnx_helper
 
 from wl_onnx.errors import InputError
-from wl_onnx.graph.decoders import OPERATORS, form_node_name
+from wl_onnx.graph.decoders import OPERATORS, TYPED_BUNDLE, form_node_name
 from wl_onnx.graph.metadata import DOMAIN, OPSET_VERSION, write_metadata
 from wl_onnx.graph.parameters import Parameter, find_parameters
 from wl_onnx.graph.scopes import Body, Names, find_bodies, may_hold_initializers
@@ -220,15 +220,16 @@ class _Rewriter:
         names = [tensor.name for tensor in tensors]
         _remove_tensors(body, set(names))
         data_type = tensors[0].data_type
-        if data_type == TensorProto.FLOAT and self._model.proto.ir_version >= 4:
+        is_float32 = data_type == TensorProto.FLOAT
+        if is_float32 and self._model.proto.ir_version >= 4:
             remove_inputs(body, names)
         else:
-            # onnxruntime 1.17 takes every other type from here alone, and below IR version 4 the
-            # inputs come back from here.
+            # onnxruntime 1.17 knows other types from here alone, and below IR version 4 the inputs
+            # come back from here.
             types = [(tensor.name, data_type, tensor.shape) for tensor in tensors]
             declare_types(self._model.proto, body, types)
         node = NodeProto(
-            op_type=OPERATORS["bundle"],
+            op_type=OPERATORS["bundle"] if is_float32 else TYPED_BUNDLE,
             domain=DOMAIN,
             name=self._nodes.claim(form_node_name("bundle")),
             output=names,
