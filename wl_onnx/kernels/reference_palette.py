@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wl_onnx.kernels.reference_frame import FRAME, check, parse_frame
+from wl_onnx.kernels.reference_range import Bit, RangeDecoder
 
 __all__ = ["Palette", "decode", "decode_codes", "frequencies", "parse"]
 
@@ -21,7 +22,6 @@ MAX_LANES = 64
 MAX_LINES = 2**20
 MAX_SHARE_BITS = 20
 LOW = 2**16
-RATES = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ def parse(blob: bytes) -> Palette:
         size = (size - 128 << 16) + reader.read("<H")[0]
     side = reader.take(size)
     check(not side or side[-1] != 0, "last byte of the model", 0)
-    model = _Model(_RangeDecoder(side), num_weights, num_clusters)
+    model = _Model(RangeDecoder(side), num_weights, num_clusters)
     for shares in model.shares:
         frequencies(shares, probability_bits)
 
@@ -198,79 +198,18 @@ def _read_codebook(reader: _Bytes, num_clusters: int, scheme: int) -> npt.NDArra
     return codebook
 
 
-class _Bit:
-    """An adaptive bit's model."""
-
-    def __init__(self) -> None:
-        self.zero = 32768
-        self.seen = 0
-
-
-class _RangeDecoder:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._asked = 0
-        self._range = 2**32 - 1
-        self._code = 0
-        for _ in range(4):
-            self._code = self._code << 8 | self._next()
-
-    def _next(self) -> int:
-        self._asked += 1
-        return self._data[self._asked - 1] if self._asked <= len(self._data) else 0
-
-    def _normalize(self) -> None:
-        while self._range < 2**24:
-            self._range <<= 8
-            self._code = self._code << 8 | self._next()
-
-    def is_at_end(self) -> bool:
-        return self._asked >= len(self._data)
-
-    def bit(self, model: _Bit) -> int:
-        bound = (self._range >> 16) * model.zero
-        rate = RATES[model.seen]
-        bit = int(self._code >= bound)
-        if bit:
-            self._code -= bound
-            self._range -= bound
-            model.zero -= model.zero >> rate
-        else:
-            self._range = bound
-            model.zero += 65536 - model.zero >> rate
-        model.seen = min(model.seen + 1, len(RATES) - 1)
-        self._normalize()
-        return bit
-
-    def raw(self, count: int) -> int:
-        value = 0
-        for _ in range(count):
-            self._range >>= 1
-            bit = int(self._code >= self._range)
-            self._code -= bit * self._range
-            value = value << 1 | bit
-            self._normalize()
-        return value
-
-    def tail(self, length: int, precision: int) -> int:
-        if length == 0:
-            return 0
-        sent = min(length - 1, precision)
-        return (1 << sent | self.raw(sent)) << (length - 1 - sent)
-
-
 class _ShareModels:
     def __init__(self) -> None:
-        self.differs = [_Bit() for _ in range(3)]
-        self.longer = [_Bit() for _ in range(3)]
-        self.more = [[_Bit() for _ in range(MAX_SHARE_BITS + 1)] for _ in range(2)]
+        self.differs = [Bit() for _ in range(3)]
+        self.longer = [Bit() for _ in range(3)]
+        self.more = [[Bit() for _ in range(MAX_SHARE_BITS + 1)] for _ in range(2)]
         self.last = 0  # same, shorter, longer
 
 
 class _Model:
     """The classes and the shares."""
 
-    def __init__(self, coder: _RangeDecoder, num_weights: int, num_clusters: int) -> None:
+    def __init__(self, coder: RangeDecoder, num_weights: int, num_clusters: int) -> None:
         self._coder = coder
         num_row_classes = coder.raw(3) + 1
         self.num_column_classes = coder.raw(3) + 1
@@ -298,7 +237,7 @@ class _Model:
 
     def _read_classes(self, count: int, num_classes: int) -> list[int]:
         depth = (num_classes - 1).bit_length()
-        models = [[_Bit() for _ in range(8)] for _ in range(num_classes)]
+        models = [[Bit() for _ in range(8)] for _ in range(num_classes)]
         before = 0
         classes = []
         for _ in range(count):
@@ -310,7 +249,7 @@ class _Model:
         return classes
 
     def _read_shares(self, num_contexts: int, num_clusters: int) -> list[list[int]]:
-        copy = _Bit()
+        copy = Bit()
         first, later, of_mode = _ShareModels(), _ShareModels(), _ShareModels()
         tables = [self._read_table([0] * num_clusters, first)]
         mode = tables[0].index(max(tables[0]))
