@@ -67,7 +67,7 @@ def take_float_blob(model) -> None:
         (take_float_blob, "must be a uint8 tensor with one dimension, got element type 1"),
         (
             lambda m: setattr(m.proto.graph.node[0], "op_type", "Later"),
-            "its operator must be BloomierDecode or PaletteDecode, got Later",
+            "its operator must be one of BloomierDecode, BundleDecode, PaletteDecode, Typ",
         ),
         (lambda m: m.proto.graph.node[0].output.append("z"), "must have one output, got 2"),
     ],
