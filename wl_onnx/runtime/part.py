@@ -11,7 +11,7 @@ import onnxruntime
 from wl_onnx.errors import ModelError
 from wl_onnx.graph import cut_model, externalize_weights
 from wl_onnx.runtime.measure import run_session
-from wl_onnx.runtime.weights import decode_weight, supply_weights
+from wl_onnx.runtime.weights import WeightDecoder, supply_weights
 
 if TYPE_CHECKING:
     from wl_onnx.graph import CompressibleModel
@@ -47,8 +47,9 @@ class PartSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        external = externalize_weights(part, lambda decoder: decode_weight(decoder, threads=0))
-        kept = supply_weights(external, options, lambda decoder: decode_weight(decoder, threads=0))
+        decode = WeightDecoder(threads=0)
+        external = externalize_weights(part, decode)
+        kept = supply_weights(external, options, decode)
         try:
             self._session = onnxruntime.InferenceSession(
                 external.proto.SerializeToString(), options, ["CPUExecutionProvider"]
