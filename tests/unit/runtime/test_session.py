@@ -147,11 +147,11 @@ def test_materialized_weights_are_the_sessions_own(
     weight = build.weight(shape)
     decoded: list[np.ndarray] = []
 
-    def remember(decoder: Decoder, *, threads: int) -> np.ndarray:
-        decoded.append(decode_weight(decoder, threads=threads))
+    def remember(decoder: Decoder) -> np.ndarray:
+        decoded.append(decode_weight(decoder))
         return decoded[-1]
 
-    monkeypatch.setattr("wl_onnx.runtime.session.decode_weight", remember)
+    monkeypatch.setattr("wl_onnx.runtime.session.WeightDecoder", lambda threads: remember)
     levels = onnxruntime.GraphOptimizationLevel
     options = make_options(graph_optimization_level=getattr(levels, level))
     session = InferenceSession(build.lookup(weight), options, PROVIDERS)
