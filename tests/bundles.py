@@ -23,17 +23,15 @@ def expected_weights(tensor: BundleTensor) -> npt.NDArray[np.float32]:
 def random_tensor(rng: np.random.Generator, *, max_weights: int = 400) -> BundleTensor:
     """A tensor of a random kind, size, shape and spread."""
     num_weights = int(max_weights ** rng.uniform(0, 1))
-    kernel_length = int(rng.choice([1, 1, 3, 9]))
-    row_length = kernel_length * int(rng.integers(1, max(2, num_weights // kernel_length + 1)))
-    if row_length > num_weights:
-        kernel_length, row_length = 1, num_weights
-    shape = {"row_length": row_length, "kernel_length": kernel_length}
+    row_length = int(rng.integers(1, num_weights + 1))
     spread = 10.0 ** rng.uniform(-1, 3)
     levels = np.rint(rng.laplace(size=num_weights) * spread).astype(np.int64)
     kind = rng.integers(5)
     if kind == 0:
         offset = float(rng.choice([0.0, rng.normal()]))
-        return BundleTensor(levels=levels, step=float(rng.normal()), offset=offset, **shape)
+        return BundleTensor(
+            levels=levels, step=float(rng.normal()), offset=offset, row_length=row_length
+        )
     if kind < 3:
         num_clusters = int(rng.integers(1, min(num_weights + 1, 60) + 1))
         zero_index = int(rng.integers(num_clusters))
@@ -48,10 +46,10 @@ def random_tensor(rng: np.random.Generator, *, max_weights: int = 400) -> Bundle
             codebook=codebook,
             zero_index=zero_index,
             codebook_type=("float16", "float32")[kind - 1],
-            **shape,
+            row_length=row_length,
         )
     dtype = (np.float16, np.float32)[kind - 3]
-    return BundleTensor(values=rng.normal(size=num_weights).astype(dtype), **shape)
+    return BundleTensor(values=rng.normal(size=num_weights).astype(dtype), row_length=row_length)
 
 
 def random_bundle(rng: np.random.Generator, *, max_weights: int = 400) -> list[BundleTensor]:
@@ -64,7 +62,7 @@ def stored_tensors() -> list[BundleTensor]:
     """The tensors of the bundle that was stored; no random numbers in them."""
     i = np.arange(90)
     return [
-        BundleTensor(levels=i * i % 7 - 3, row_length=18, kernel_length=9, step=0.125),
+        BundleTensor(levels=i * i % 7 - 3, row_length=18, step=0.125),
         BundleTensor(
             levels=i[:40] * 5 % 11 % 4 - 1,
             codebook=[-0.5, 0.0, 0.375, 0.8],

@@ -39,29 +39,26 @@ uint32_t saturated(uint64_t value) {
 // Collects the tensors of a bundle; the arrays are kept until it is encoded.
 class BundleWriter {
  public:
-  void add_step(Array<const int32_t> levels, uint64_t row_length, uint64_t kernel_length,
-                float step, float offset) {
-    BundleTensor tensor = make(BundleKind::kStep, levels.size(), row_length, kernel_length);
+  void add_step(Array<const int32_t> levels, uint64_t row_length, float step, float offset) {
+    BundleTensor tensor = make(BundleKind::kStep, levels.size(), row_length);
     tensor.step = step;
     tensor.offset = offset;
     add(std::move(tensor), &levels, nullptr);
   }
 
-  void add_codebook(Array<const int32_t> levels, uint64_t row_length, uint64_t kernel_length,
-                    Array<const float> codebook, uint64_t zero_index, bool is_half) {
+  void add_codebook(Array<const int32_t> levels, uint64_t row_length, Array<const float> codebook,
+                    uint64_t zero_index, bool is_half) {
     BundleTensor tensor =
         make(is_half ? BundleKind::kFloat16Codebook : BundleKind::kFloat32Codebook, levels.size(),
-             row_length, kernel_length);
+             row_length);
     tensor.codebook.assign(codebook.data(),
                            codebook.data() + std::min<size_t>(codebook.size(), kMaxClusters + 1));
     tensor.zero_index = saturated(zero_index);
     add(std::move(tensor), &levels, nullptr);
   }
 
-  void add_values(Array<const float> values, uint64_t row_length, uint64_t kernel_length,
-                  bool is_half) {
-    add(make(is_half ? BundleKind::kFloat16 : BundleKind::kFloat32, values.size(), row_length,
-             kernel_length),
+  void add_values(Array<const float> values, uint64_t row_length, bool is_half) {
+    add(make(is_half ? BundleKind::kFloat16 : BundleKind::kFloat32, values.size(), row_length),
         nullptr, &values);
   }
 
@@ -77,13 +74,11 @@ class BundleWriter {
   }
 
  private:
-  static BundleTensor make(BundleKind kind, size_t num_weights, uint64_t row_length,
-                           uint64_t kernel_length) {
+  static BundleTensor make(BundleKind kind, size_t num_weights, uint64_t row_length) {
     BundleTensor tensor;
     tensor.kind = kind;
     tensor.num_weights = saturated(num_weights);
     tensor.row_length = saturated(row_length);
-    tensor.kernel_length = saturated(kernel_length);
     return tensor;
   }
 
@@ -149,7 +144,6 @@ nb::list describe(Array<const uint8_t> blob) {
     fields["kind"] = static_cast<int>(tensor.kind);
     fields["num_weights"] = tensor.num_weights;
     fields["row_length"] = tensor.row_length;
-    fields["kernel_length"] = tensor.kernel_length;
     fields["step"] = tensor.step;
     fields["offset"] = tensor.offset;
     fields["zero_index"] = tensor.zero_index;
@@ -172,12 +166,10 @@ std::vector<uint32_t> sizes(Array<const uint8_t> blob) {
 void bind_bundle(nb::module_& module) {
   nb::class_<BundleWriter>(module, "BundleWriter")
       .def(nb::init<>())
-      .def("add_step", &BundleWriter::add_step, "levels"_a, "row_length"_a, "kernel_length"_a,
-           "step"_a, "offset"_a)
-      .def("add_codebook", &BundleWriter::add_codebook, "levels"_a, "row_length"_a,
-           "kernel_length"_a, "codebook"_a, "zero_index"_a, "is_half"_a)
-      .def("add_values", &BundleWriter::add_values, "values"_a, "row_length"_a, "kernel_length"_a,
-           "is_half"_a)
+      .def("add_step", &BundleWriter::add_step, "levels"_a, "row_length"_a, "step"_a, "offset"_a)
+      .def("add_codebook", &BundleWriter::add_codebook, "levels"_a, "row_length"_a, "codebook"_a,
+           "zero_index"_a, "is_half"_a)
+      .def("add_values", &BundleWriter::add_values, "values"_a, "row_length"_a, "is_half"_a)
       .def("encode", &BundleWriter::encode);
   module.def("bundle_decode", &decode, "blob"_a, "onnx_types"_a, "outputs"_a);
   module.def("bundle_describe", &describe, "blob"_a);

@@ -12,7 +12,7 @@
 namespace wl {
 
 constexpr uint32_t kMaxBundleTensors = 1U << 16;
-constexpr uint32_t kMaxBundleWeights = 1U << 24;  // of all tensors together
+constexpr uint32_t kMaxBundleWeights = 1U << 23;  // of all tensors together
 constexpr int32_t kMaxLevel = 1 << 24;            // exact as a float
 
 // How a tensor's values are given.
@@ -34,12 +34,11 @@ inline bool has_levels(BundleKind kind) { return kind == BundleKind::kStep || ha
 struct BundleTensor {
   BundleKind kind = BundleKind::kStep;
   uint32_t num_weights = 1;
-  uint32_t row_length = 1;     // 1 .. num_weights; the last row may be shorter
-  uint32_t kernel_length = 1;  // divides row_length: weights side by side of one input channel
-  uint32_t scale = 0;          // the mean magnitude of the levels in half octaves, below 64
-  float step = 0;              // finite
-  float offset = 0;            // finite
-  uint32_t zero_index = 0;     // below codebook.size()
+  uint32_t row_length = 1;  // 1 .. num_weights; the last row may be shorter
+  uint32_t scale = 0;       // the mean magnitude of the levels in half octaves, below 64
+  float step = 0;           // finite
+  float offset = 0;         // finite
+  uint32_t zero_index = 0;  // below codebook.size()
   std::vector<float> codebook;
 
   // Levels are from -lowest to highest.

@@ -55,9 +55,6 @@ Status check_source(const BundleSource& source, size_t index) {
   if (tensor.row_length < 1 || tensor.row_length > tensor.num_weights) {
     return invalid(index, "row_length must be from 1 to the number of weights", tensor.row_length);
   }
-  if (tensor.kernel_length < 1 || tensor.row_length % tensor.kernel_length != 0) {
-    return invalid(index, "kernel_length must divide row_length", tensor.kernel_length);
-  }
   if (has_levels(tensor.kind)) return check_levels(source, index);
   for (uint32_t i = 0; i < tensor.num_weights; ++i) {
     const float value = source.values[i];

@@ -249,32 +249,29 @@ class BundleHeadModel {
   }
 
  private:
-  // A length of a kernel, kernels in a row, rows, and what is missing in the last of them.
+  // The length of a row, rows, and what is missing in the last of them.
   template <typename Coder>
   const char* code_shape(Coder* coder, uint32_t left, BundleTensor* tensor) {
-    uint32_t num_kernels = tensor->row_length / tensor->kernel_length;
     uint32_t num_rows = 1 + (tensor->num_weights - 1) / tensor->row_length;
     uint32_t missing =
         static_cast<uint32_t>(uint64_t{num_rows} * tensor->row_length - tensor->num_weights);
-    kernel_length_.code(coder, &tensor->kernel_length);
-    num_kernels_.code(coder, &num_kernels);
+    row_length_.code(coder, &tensor->row_length);
     num_rows_.code(coder, &num_rows);
     missing_.code(coder, &missing);
-    const uint64_t row_length = uint64_t{tensor->kernel_length} * num_kernels;
-    const uint64_t rows_before = uint64_t{num_rows} - 1;
-    if (row_length < 1 || row_length > left || num_rows < 1 || missing >= row_length ||
-        rows_before > left / row_length || rows_before * row_length + row_length - missing > left ||
-        (num_rows == 1 && missing > 0)) {
+    const uint64_t row_length = tensor->row_length;
+    if (row_length < 1 || num_rows < 1 || missing >= row_length) {
+      return "rows must be whole but for the last one";
+    }
+    const uint64_t num_weights = num_rows * row_length - missing;
+    if (num_weights < row_length || num_weights > left) {
       return "weights of all tensors must be as many as the header says";
     }
-    tensor->row_length = static_cast<uint32_t>(row_length);
-    tensor->num_weights = static_cast<uint32_t>(num_rows * row_length - missing);
+    tensor->num_weights = static_cast<uint32_t>(num_weights);
     return nullptr;
   }
 
   TreeModel<3> kind_;
-  NumberModel kernel_length_;
-  NumberModel num_kernels_;
+  NumberModel row_length_;
   NumberModel num_rows_;
   NumberModel missing_;
   TreeModel<6> scale_;

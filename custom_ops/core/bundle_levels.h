@@ -46,8 +46,7 @@ class LevelContexts {
       : index_(index),
         tensor_(tensor),
         first_mean_(half_octaves_middle(tensor.scale)),
-        channels_(tensor.row_length / tensor.kernel_length),
-        places_(tensor.kernel_length) {}
+        columns_(tensor.row_length, 0) {}
 
   // Sets the contexts of weight `at`; those before it are in `levels`.
   void set_magnitude(const int32_t* levels, uint32_t at, BitMixer* mixer);
@@ -55,35 +54,23 @@ class LevelContexts {
 
   // Takes the weight in and goes on to the next.
   void advance(uint32_t magnitude) {
-    row_.add(magnitude);
-    channels_[channel_].add(magnitude);
-    places_[place_].add(magnitude);
-    if (++place_ == tensor_.kernel_length) {
-      place_ = 0;
-      ++channel_;
-    }
+    all_ += magnitude;
+    row_ += magnitude;
+    uint32_t* column = &columns_[column_];
+    *column += std::min(magnitude, UINT32_MAX - *column);
     if (++column_ == tensor_.row_length) {
-      column_ = channel_ = place_ = 0;
+      column_ = 0;
       ++row_index_;
-      row_ = Mean();
+      row_ = 0;
     }
   }
 
  private:
-  struct Mean {
-    uint64_t sum = 0;
-    uint32_t count = 0;
-
-    void add(uint32_t magnitude) {
-      sum += magnitude;
-      ++count;
-    }
-    // With four weights of the tensor's mean before those that were counted.
-    uint32_t half_octaves_from(uint64_t first) const {
-      constexpr uint64_t kBefore = 4;
-      return half_octaves((kMeanUnit * sum + kBefore * first) / (kBefore + count));
-    }
-  };
+  // The mean of `count` magnitudes, with four of the tensor's mean before them, in half octaves.
+  uint32_t mean(uint64_t sum, uint32_t count) const {
+    constexpr uint64_t kBefore = 4;
+    return half_octaves((kMeanUnit * sum + kBefore * first_mean_) / (kBefore + count));
+  }
 
   // The magnitude of a weight before, 3 where it is more, in the scale of the tensor.
   uint32_t near(const int32_t* levels, uint32_t at, uint32_t distance, bool is_there) const {
@@ -100,13 +87,11 @@ class LevelContexts {
   const uint32_t index_;
   const BundleTensor& tensor_;
   const uint64_t first_mean_;
-  Mean row_;
-  std::vector<Mean> channels_;
-  std::vector<Mean> places_;  // in the kernel
+  uint64_t all_ = 0;  // sums of magnitudes: of all weights before, in this row, in each column
+  uint64_t row_ = 0;
+  std::vector<uint32_t> columns_;
   uint32_t row_index_ = 0;
   uint32_t column_ = 0;
-  uint32_t channel_ = 0;
-  uint32_t place_ = 0;
 };
 
 // Magnitudes of 1 and more in buckets: 1 to 4 one each, then two buckets each of 2, 4, 8, ... .

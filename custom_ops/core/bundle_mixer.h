@@ -13,7 +13,7 @@
 
 namespace wl {
 
-constexpr uint32_t kMixInputs = 6;
+constexpr uint32_t kMixInputs = 5;
 constexpr uint32_t kMixDecisions = 128;  // kinds of bits, each with weights of its own
 constexpr int kMixSlotBits = 16;
 

@@ -42,7 +42,6 @@ def quantize(tensor: WeightSite | Parameter) -> tuple[bundle.BundleTensor, np.nd
         levels=levels,
         step=float(step),
         row_length=math.prod(tensor.shape[1:]) if len(tensor.shape) > 1 else None,
-        kernel_length=math.prod(tensor.shape[2:]),
     )
     return encoded, (levels * np.float64(step)).astype(np.float32).reshape(tensor.shape)
 

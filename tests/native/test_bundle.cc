@@ -28,7 +28,6 @@ Content make_content(BundleKind kind, uint32_t num_weights, uint32_t spread, uin
   content.tensor.kind = kind;
   content.tensor.num_weights = num_weights;
   content.tensor.row_length = row_length;
-  content.tensor.kernel_length = row_length % 9 == 0 ? 9 : 1;
   content.tensor.step = 0.3f;
   content.tensor.offset = num_weights % 2 == 0 ? 1.0f : 0.0f;
   if (has_codebook(kind)) {

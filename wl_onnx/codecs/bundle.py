@@ -39,7 +39,7 @@ __all__ = [
 MAX_BUNDLE_TENSORS = 1 << 16
 """Most tensors of a bundle."""
 
-MAX_BUNDLE_WEIGHTS = 1 << 24
+MAX_BUNDLE_WEIGHTS = 1 << 23
 """Most weights of a bundle, all tensors together."""
 
 _KINDS = ("step", "float16 codebook", "float32 codebook", "float16", "float32")
@@ -55,8 +55,6 @@ class BundleTensor:
         levels: integers [n], the weights; 0 is the most likely one. None with `values`.
         row_length: weights of a row of the tensor's matrix, 1 to n; the last row may be shorter.
             None: n.
-        kernel_length: weights side by side in a row that belong to one input channel, as the
-            elements of a convolution's kernel; divides `row_length`.
         step: a weight is `offset + level * step`, rounded once to float32. Finite; the fewer bits
             its mantissa has, the fewer are stored. Levels are -2**24 to 2**24.
         offset: see `step`.
@@ -69,7 +67,6 @@ class BundleTensor:
 
     levels: npt.ArrayLike | None = None
     row_length: int | None = None
-    kernel_length: int = 1
     step: float | None = None
     offset: float = 0.0
     codebook: npt.ArrayLike | None = None
@@ -86,7 +83,6 @@ class BundleTensorInfo:
         num_weights: its weights.
         kind: "step", "float16 codebook", "float32 codebook", "float16" or "float32".
         row_length: weights of a row.
-        kernel_length: weights side by side of one input channel.
         step: distance of levels; 0 where the kind is another.
         offset: value of level 0 of the kind "step".
         codebook: float32 [c], the centroids as stored; empty where the kind has none.
@@ -97,7 +93,6 @@ class BundleTensorInfo:
     num_weights: int
     kind: str
     row_length: int
-    kernel_length: int
     step: float
     offset: float
     codebook: npt.NDArray[np.float32]
@@ -127,7 +122,7 @@ def encode(tensors: Sequence[BundleTensor]) -> bytes:
     that are alike should follow each other.
 
     Args:
-        tensors: 1 to 65,536 of them, with at most 2**24 weights together.
+        tensors: 1 to 65,536 of them, with at most 2**23 weights together.
 
     Returns:
         The blob, checksum included.
@@ -246,20 +241,18 @@ def _add(writer: Any, index: int, tensor: BundleTensor) -> None:
         )
     weights = _to_weights(index, tensor)
     row_length = weights.size if tensor.row_length is None else tensor.row_length
-    for name, value in (("row_length", row_length), ("kernel_length", tensor.kernel_length)):
-        if not 0 <= value < 2**32:
-            raise InputError(
-                f"cannot encode bundle: {name} of tensor {index} must be from 1 to the number of "
-                f"weights, got {value}"
-            )
-    shape = (row_length, tensor.kernel_length)
+    if not 0 <= row_length < 2**32:
+        raise InputError(
+            f"cannot encode bundle: row_length of tensor {index} must be from 1 to the number of "
+            f"weights, got {row_length}"
+        )
     if tensor.values is not None:
         is_half = tensor.values.dtype == np.float16
-        writer.add_values(weights, *shape, is_half)
+        writer.add_values(weights, row_length, is_half)
     elif tensor.step is not None:
         with np.errstate(over="ignore"):  # the core refuses what is infinite then
             step, offset = float(np.float32(tensor.step)), float(np.float32(tensor.offset))
-        writer.add_step(weights, *shape, step, offset)
+        writer.add_step(weights, row_length, step, offset)
     else:
         if not 0 <= tensor.zero_index < 2**32:
             raise InputError(
@@ -273,7 +266,7 @@ def _add(writer: Any, index: int, tensor: BundleTensor) -> None:
             )
         codebook = to_centroids(tensor.codebook if tensor.codebook is not None else [])
         is_half = tensor.codebook_type == "float16"
-        writer.add_codebook(weights, *shape, codebook, tensor.zero_index, is_half)
+        writer.add_codebook(weights, row_length, codebook, tensor.zero_index, is_half)
 
 
 def _to_weights(index: int, tensor: BundleTensor) -> npt.NDArray[Any]:

@@ -21,11 +21,11 @@ __all__ = ["decode"]
 
 CODEC = 3
 MAX_TENSORS = 1 << 16
-MAX_WEIGHTS = 1 << 24
+MAX_WEIGHTS = 1 << 23
 MAX_CLUSTERS = 4096
 MAX_LEVEL = 1 << 24
 STEP, HALF_CODEBOOK, FLOAT_CODEBOOK, HALVES, FLOATS = range(5)
-NUM_INPUTS = 6
+NUM_INPUTS = 5
 SLOT_BITS = 16
 LOGIT_LIMIT = 3072
 
@@ -57,7 +57,6 @@ class _Head:
     kind: int
     num_weights: int
     row_length: int
-    kernel_length: int
     scale: int = 0
     step: float = 0.0
     offset: float = 0.0
@@ -159,15 +158,14 @@ def _read_heads(coder: RangeDecoder, left: int) -> list[_Head]:
     num_tensors = _Number().read(coder)
     check(1 <= num_tensors <= min(MAX_TENSORS, left), "number of tensors", num_tensors)
     kind_tree, scale_tree = _Tree(3), _Tree(6)
-    kernel, kernels, rows, missing, zero, above = (_Number() for _ in range(6))
+    length, rows, missing, zero, above = (_Number() for _ in range(5))
     step, offset, has_offset = _Float(), _Float(), Bit()
     codebook = _Codebook()
     heads = []
     for index in range(num_tensors):
         kind = kind_tree.read(coder)
         check(kind <= FLOATS, "kind", kind)
-        kernel_length = kernel.read(coder)
-        row_length = kernel_length * kernels.read(coder)
+        row_length = length.read(coder)
         num_rows = rows.read(coder)
         lacking = missing.read(coder)
         count = num_rows * row_length - lacking
@@ -175,7 +173,7 @@ def _read_heads(coder: RangeDecoder, left: int) -> list[_Head]:
         check(row_length >= 1 and num_rows >= 1 and lacking < row_length, "shape", row_length)
         check(row_length <= count <= most, "num_weights", count)
         left -= count
-        head = _Head(kind, count, row_length, kernel_length)
+        head = _Head(kind, count, row_length)
         heads.append(head)
         if kind >= HALVES:
             continue
@@ -262,18 +260,11 @@ class _Mixer:
         return bit
 
 
-class _Mean:
-    def __init__(self, first: int) -> None:
-        self._sum, self._count = 4 * first, 4
-
-    def add(self, magnitude: int) -> None:
-        self._sum += 16 * magnitude
-        self._count += 1
-
-    def half_octaves(self) -> int:
-        mean = self._sum // self._count
-        length = mean.bit_length() - 1
-        return mean if mean < 2 else 2 * length + (mean >> length - 1 & 1)
+def _mean(total: int, count: int, first: int) -> int:
+    """The mean of magnitudes in half octaves."""
+    mean = (16 * total + 4 * first) // (count + 4)
+    length = mean.bit_length() - 1
+    return mean if mean < 2 else 2 * length + (mean >> length - 1 & 1)
 
 
 class _Levels:
@@ -300,15 +291,11 @@ class _Levels:
             return [head.value(0)] * head.num_weights
         octave, half = divmod(head.scale, 2)
         first = head.scale if head.scale < 4 else (5 + 2 * half << octave) >> 2
-        num_channels = head.row_length // head.kernel_length
-        channels = [_Mean(first) for _ in range(num_channels)]
-        places = [_Mean(first) for _ in range(head.kernel_length)]
-        row_mean = _Mean(first)
+        columns = [0] * head.row_length
+        row_sum = total = 0
         for at in range(head.num_weights):
             row, column = divmod(at, head.row_length)
-            channel, place = divmod(column, head.kernel_length)
-            if column == 0:
-                row_mean = _Mean(first)
+            row_sum = row_sum if column else 0
 
             def near(distance: int, is_there: bool, at: int = at) -> int:
                 return min(abs(levels[at - distance]) if is_there else first // 16, 3)
@@ -319,30 +306,28 @@ class _Levels:
 
             left, second = near(1, column >= 1), near(2, column >= 2)
             above = near(head.row_length, row > 0)
-            length = head.kernel_length
-            before = near(length, column >= length) if length > 1 else second
             own = index << 16
+            column_mean = _mean(columns[column], row, first)
             self._mixer.set_contexts(
-                (left * 64 + above * 16 + before * 4 + second) * 64 + head.scale,
+                (left * 16 + above * 4 + second) * 64 + head.scale,
                 index,
                 own ^ row,
                 own ^ column,
-                own ^ channel,
-                (places[place].half_octaves() * 64 + channels[channel].half_octaves()) * 64
-                + row_mean.half_octaves(),
+                (_mean(total, at, first) * 64 + column_mean) * 64 + _mean(row_sum, column, first),
             )
             level = 0
             if self._mixer.bit(0):
                 level = self._read_magnitude(max(highest, lowest))
                 if level <= min(highest, lowest):
                     signs = sign(1, column >= 1) * 3 + sign(head.row_length, row > 0)
-                    self._mixer.set_contexts(signs, own ^ place)
+                    self._mixer.set_contexts(signs)
                     level = -level if self._mixer.bit(1, 4) else level
                 elif lowest > highest:
                     level = -level
             levels.append(level)
-            for mean in (row_mean, channels[channel], places[place]):
-                mean.add(abs(level))
+            row_sum += abs(level)
+            total += abs(level)
+            columns[column] = min(columns[column] + abs(level), 2**32 - 1)
         return [head.value(level) for level in levels]
 
     def _read_magnitude(self, limit: int) -> int:
