@@ -6,14 +6,13 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 
 from wl_onnx.errors import InputError
+from wl_onnx.evaluation import Limits, ValidationFn
 from wl_onnx.evaluation.tensor_report import (
     TensorReport,
     format_errors,
@@ -22,7 +21,7 @@ from wl_onnx.evaluation.tensor_report import (
 )
 from wl_onnx.graph import (
     CompressibleModel,
-    Replacement,
+    Parameter,
     WeightSite,
     check_output,
     find_weights,
@@ -33,23 +32,19 @@ from wl_onnx.graph import (
     measure_file,
     measure_parts,
     measure_tensors,
-    replace_weights,
     require_uncompressed,
     restore_weights,
     save_model,
     strip_model,
     to_proto,
 )
-from wl_onnx.kernels.clustering import all_finite
-from wl_onnx.kernels.native import resolve_threads
-from wl_onnx.planning.candidates import encode_smallest
+from wl_onnx.planning.assembly import Assembly
+from wl_onnx.planning.by_recipe import encode_by_recipe
+from wl_onnx.planning.calibrated import Goal, compress_calibrated
+from wl_onnx.planning.plan import Plan, load_plan
 from wl_onnx.recipe import Recipe
 from wl_onnx.runtime.weights import WeightDecoder
-from wl_onnx.simplify import Threshold, global_thresholds
 from wl_onnx.version import __version__
-
-if TYPE_CHECKING:
-    from wl_onnx.planning.encoding import EncodedWeight
 
 __all__ = ["Progress", "Result", "compress", "decompress"]
 
@@ -57,9 +52,6 @@ Model = str | os.PathLike[str] | onnx.ModelProto
 
 Progress = Callable[[str, int, int], None]
 """Called with a weight's name, the weights done before it, and the weights to do in all."""
-
-# What a decode node takes in the file beside its blob: names, attributes, a summary and value_info.
-_NODE_BYTES = 384
 
 _log = logging.getLogger(__name__)
 
@@ -70,11 +62,15 @@ class Result:
 
     Attributes:
         model: the model; where it does not fit in a protobuf, with its tensors left in the files.
-        report: what was done, as `--report` writes it: `file`, `weights`, `tensors`.
+        report: what was done, as `--report` writes it: `file`, `weights`, `tensors`, and with
+            data `search`.
+        plan: how each weight was coded, as `plan --save` writes it; `compress(..., plan=)` takes
+            it, or an edited one.
     """
 
     model: onnx.ModelProto
     report: dict[str, Any]
+    plan: dict[str, Any]
 
 
 def compress(
@@ -82,27 +78,59 @@ def compress(
     output: str | os.PathLike[str] | None = None,
     *,
     recipe: Recipe | None = None,
+    data: Any = None,
+    validation_data: Any = None,
+    max_drop: float | None = None,
+    max_kl: float | None = None,
+    min_snr: float | None = None,
+    validation_fn: ValidationFn | None = None,
+    target_size: int | None = None,
+    max_trials: int = 32,
+    calibration_cache: str | os.PathLike[str] | None = None,
+    plan: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     force: bool = False,
     strip: bool = False,
 ) -> Result:
     """Compresses the weights of a model.
 
+    Without data, each weight is coded by itself, as the recipe says. With data and a limit, the
+    smallest file within the limit is looked for: layers are coded one after another, each so that
+    the output changes least for its bits and makes up for what was lost before it, and the result
+    is measured. Ctrl-C ends the search; the best so far is the result.
+
     Weights that would not shrink stay as they are, and where none shrinks so does the model. The
-    same model and recipe give the same bytes.
+    same model, recipe and seed give the same bytes; with data, on the same machine with the same
+    versions.
 
     Args:
         model: path of an ONNX file, or a ModelProto.
         output: where the compressed model is written; external data goes to `<output>.data`.
-        recipe: how; the default keeps the error within 2 % of each weight's energy.
-        progress: called before each weight and once at the end.
+        recipe: how; the default keeps the error within 2 % of each weight's energy where there is
+            no data.
+        data: inputs to calibrate on: path of an npz whose arrays are named after the inputs, with
+            `labels` beside them for `max_drop`; a `CalibrationDataReader`; or an iterable of feed
+            dictionaries. Half of it is kept for validation where there is no `validation_data`.
+        validation_data: inputs to validate on, like `data`.
+        max_drop: most that top-1 accuracy may fall, in percentage points; with a `validation_fn`
+            most that its value may fall.
+        max_kl: most mean KL divergence of the first output's softmax from the original's, in nats.
+        min_snr: least signal-to-noise ratio of every output against the original's, in dB.
+        validation_fn: takes a session and gives a number, higher is better.
+        target_size: most bytes for all initializers and what stands for them; the loss is least.
+        max_trials: most trials of the whole model.
+        calibration_cache: file in which the calibration is kept for the next time.
+        plan: what is carried out in place of a search, see `Result.plan`; the path of a file or
+            the plan itself.
+        progress: called with what is done, how much of it is done, and how much there is.
         force: whether an existing output may be replaced.
         strip: whether doc strings, metadata of others and unused initializers go; see
             `strip_model`.
 
     Raises:
-        InputError: the output cannot be written, a glob matches nothing, or a weight holds NaN or
-            infinity.
+        InputError: the output cannot be written, a glob matches nothing, a weight holds NaN or
+            infinity, the data do not fit the model, no limit goes with the data, no result keeps
+            within the limits, or the plan is for another model.
         ModelError: the model is damaged, or compressed already.
         EncodeError: no filter exists for a weight with the hash that the recipe names.
 
@@ -112,50 +140,116 @@ def compress(
         7.8
     """
     recipe = recipe or Recipe()
+    limits = Limits(max_drop, max_kl, min_snr, validation_fn)
     loaded = load_model(model)
     require_uncompressed(loaded)
     if output is not None:
         check_output(output, source=loaded, force=force)
-    file_bytes = measure_file(loaded)
-    tensor_bytes = measure_tensors(loaded)
-    source_sha256 = hash_source(loaded)
+    source = _Source(measure_file(loaded), measure_tensors(loaded), hash_source(loaded))
+    carried = None if plan is None else load_plan(plan)
+    if carried is not None:
+        carried.check_model(loaded.name, source.sha256)
+        recipe = carried.amend(recipe)
+    is_calibrated = _check_goal(limits, data, target_size, carried)
     if strip:
         strip_model(loaded)
     plain_bytes = measure_file(loaded)
     sites = find_weights(loaded)
     _check_globs(recipe, sites)
 
-    reports, replacements = _encode_all(sites, recipe, progress)
-    if replacements:
+    if is_calibrated:
+        goal = Goal(data, validation_data, limits, target_size, max_trials, calibration_cache)
+        settings = None if carried is None else carried.settings
+        found = compress_calibrated(
+            loaded, sites, recipe, goal, planned=settings, progress=progress
+        )
+        assembly, reasons = found.assembly, found.reasons
+        made = Plan.of_settings(loaded.name, source.sha256, found.settings)
+    else:
+        found = None
+        encoded, reasons = encode_by_recipe(sites, recipe, progress)
+        assembly = Assembly.of_encoded(sites, encoded)
+        made = Plan.of_recipe(loaded.name, source.sha256, recipe, sites, encoded)
+    reports = _report_all(sites, assembly, reasons)
+    if assembly.codecs:
         metadata = {
             "version": __version__,
             "recipe": _describe_recipe(recipe),
-            "source_sha256": source_sha256,
-            "source_bytes": str(file_bytes),
+            "source_sha256": source.sha256,
+            "source_bytes": str(source.file_bytes),
             "seed": str(recipe.seed),
             "errors": format_errors(reports),
         }
-        replace_weights(loaded, replacements, blobs=recipe.blobs, metadata=metadata)
+        assembly.apply(loaded, blobs=recipe.blobs, metadata=metadata)
         if measure_file(loaded) >= plain_bytes and not recipe.allow_growth:
             reason = "shrinks by no more than the metadata adds"
-            reports = [
-                _report(site, None, old.reason or reason)
-                for site, old in zip(sites, reports, strict=True)
-            ]
-            loaded, replacements = load_model(model), {}
+            left = {site.key: reasons.get(site.key, reason) for site in sites}
+            assembly = Assembly.of_encoded(sites, {})
+            reports = _report_all(sites, assembly, left)
+            loaded = load_model(model)
             if strip:
                 strip_model(loaded)
-    if not replacements:
+    if not assembly.codecs:
         _log.warning("no weight of %s shrinks: the model is kept as it is", loaded.name)
     if output is not None:
         save_model(loaded, output, force=force)
-    proto = _as_proto(loaded, output)
     report = {
-        "file": summarize_file(file_bytes, measure_parts(loaded)),
-        "weights": summarize_weights(tensor_bytes, measure_tensors(loaded)),
+        "file": summarize_file(source.file_bytes, measure_parts(loaded)),
+        "weights": summarize_weights(source.tensor_bytes, measure_tensors(loaded)),
         "tensors": [tensor.as_dict() for tensor in reports],
     }
-    return Result(proto, report)
+    if found is not None and found.search:
+        report["search"] = dict(found.search)
+    return Result(_as_proto(loaded, output), report, made.describe(report))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """The original."""
+
+    file_bytes: int
+    tensor_bytes: int
+    sha256: str
+
+
+def _check_goal(limits: Limits, data: Any, target_size: int | None, plan: Plan | None) -> bool:
+    """Whether the compression looks at data; refuses what does not go together."""
+    wanted = [
+        name
+        for name, value in (
+            ("max_drop", limits.max_drop),
+            ("max_kl", limits.max_kl),
+            ("min_snr", limits.min_snr),
+            ("target_size", target_size),
+        )
+        if value is not None
+    ]
+    if target_size is not None and (target_size < 1 or len(wanted) > 1):
+        raise InputError(
+            "cannot compress: target_size must be at least 1 byte and go without limits on the "
+            f"loss, got {target_size} with {', '.join(wanted)}"
+        )
+    if plan is not None and wanted:
+        raise InputError(
+            f"cannot carry out the plan: it must go without limits, got {', '.join(wanted)}"
+        )
+    is_calibrated = bool(wanted) or data is not None
+    if plan is not None and plan.is_calibrated != is_calibrated:
+        problem = "data, since it was made with some" if plan.is_calibrated else "no data"
+        raise InputError(
+            f"cannot carry out the plan: it must come with {problem}, got "
+            f"{'none' if plan.is_calibrated else 'some'}"
+        )
+    if wanted and data is None:
+        raise InputError(
+            f"cannot keep within {', '.join(wanted)}: there must be data to measure it on, got none"
+        )
+    if data is not None and not wanted and plan is None:
+        raise InputError(
+            "cannot compress by data: there must be a limit (max_drop, max_kl, min_snr or "
+            "target_size) or a plan, got none"
+        )
+    return is_calibrated
 
 
 def decompress(
@@ -191,66 +285,6 @@ def decompress(
     return _as_proto(loaded, output)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """A weight that is to be encoded, and how."""
-
-    site: WeightSite
-    recipe: Recipe
-    threshold: Threshold | None = None
-
-
-def _encode_all(
-    sites: Sequence[WeightSite], recipe: Recipe, progress: Progress | None
-) -> tuple[list[TensorReport], dict[str, Replacement]]:
-    jobs, reasons = _select(sites, recipe)
-    if recipe.prune_scope == "global":
-        jobs = _prune_together(jobs, recipe)
-    num_weights = sum(job.site.num_weights for job in jobs)
-    encoded: dict[str, EncodedWeight] = {}
-    done = 0
-    for job in jobs:
-        key = job.site.key
-        if progress is not None:
-            progress(key, done, num_weights)
-        outcome = _encode_job(job)
-        if isinstance(outcome, str):
-            reasons[key] = outcome
-        else:
-            encoded[key] = outcome
-        done += job.site.num_weights
-    if progress is not None and jobs:
-        progress(jobs[-1].site.key, num_weights, num_weights)
-    reports = [_report(site, encoded.get(site.key), reasons.get(site.key)) for site in sites]
-    replacements = {
-        report.name: Replacement(
-            encoded[report.name].blob, _summarize(report), codec=encoded[report.name].codec
-        )
-        for report in reports
-        if report.name in encoded
-    }
-    return reports, replacements
-
-
-def _select(sites: Sequence[WeightSite], recipe: Recipe) -> tuple[list[_Job], dict[str, str]]:
-    """What is to be encoded, and why the rest is not."""
-    jobs: list[_Job] = []
-    reasons: dict[str, str] = {}
-    for site in sites:
-        own = recipe.for_tensor(site.key)
-        if site.skip_reason is not None:
-            reasons[site.key] = site.skip_reason
-        elif not recipe.selects(site.key):
-            reasons[site.key] = "is not selected by include and exclude"
-        elif own is None:
-            reasons[site.key] = "is skipped by a rule"
-        elif site.num_weights < recipe.min_elements:
-            reasons[site.key] = f"has fewer than {recipe.min_elements} elements"
-        else:
-            jobs.append(_Job(site, own))
-    return jobs, reasons
-
-
 def _check_globs(recipe: Recipe, sites: Iterable[WeightSite]) -> None:
     keys = [site.key for site in sites]
     globs = [*recipe.include, *recipe.exclude, *(rule.match for rule in recipe.rules)]
@@ -263,77 +297,28 @@ def _check_globs(recipe: Recipe, sites: Iterable[WeightSite]) -> None:
             )
 
 
-class _LazyArrays(Sequence[npt.NDArray[np.float32]]):
-    """Weights that are read when they are asked for, so that one is held at a time."""
-
-    def __init__(self, sites: Sequence[WeightSite]) -> None:
-        self._sites = sites
-
-    def __len__(self) -> int:
-        return len(self._sites)
-
-    def __getitem__(self, index: Any) -> Any:
-        return _read_weights(self._sites[index])
-
-
-def _prune_together(jobs: Sequence[_Job], recipe: Recipe) -> list[_Job]:
-    """The jobs with one pruning threshold over all of their weights."""
-    arrays = _LazyArrays([job.site for job in jobs])
-    thresholds = global_thresholds(arrays, float(recipe.sparsity), threads=recipe.threads)
-    return [
-        dataclasses.replace(job, threshold=threshold)
-        for job, threshold in zip(jobs, thresholds, strict=True)
-    ]
-
-
-def _encode_job(job: _Job) -> EncodedWeight | str:
-    """The encoded weight, or the reason to leave it as it is."""
-    site, recipe = job.site, job.recipe
-    encoded = encode_smallest(
-        site.key,
-        _read_weights(site),
-        site.shape,
-        recipe,
-        threshold=job.threshold,
-        threads=resolve_threads(recipe.threads),
-    )
-    is_automatic = recipe.sparsity == "auto" and recipe.bits == "auto"
-    if is_automatic and encoded.fields["meets_share"] is False and not recipe.allow_growth:
-        return (
-            f"keeps within error_share {recipe.error_share:g} with no choice of sparsity and bits; "
-            f"{recipe.clusters} clusters are too few"
+def _report_all(
+    sites: Sequence[WeightSite], assembly: Assembly, reasons: Mapping[str, str]
+) -> list[TensorReport]:
+    """What becomes of each weight, and of the parameters that go with them."""
+    owners: list[WeightSite | Parameter] = [*sites, *assembly.parameters]
+    reports = []
+    for owner in owners:
+        original_bits = 8 * owner.size_bytes
+        fields = assembly.fields.get(owner.key, {"size_bits": original_bits})
+        reports.append(
+            TensorReport(
+                name=owner.key,
+                op_types=owner.op_types if isinstance(owner, WeightSite) else (),
+                codec=assembly.codecs.get(owner.key, "none"),
+                shape=owner.shape,
+                num_weights=owner.num_weights,
+                original_bits=original_bits,
+                reason=reasons.get(owner.key),
+                **fields,
+            )
         )
-    if len(encoded.blob) + _NODE_BYTES >= site.size_bytes and not recipe.allow_growth:
-        return f"would not shrink: {site.size_bytes} bytes would become {len(encoded.blob)}"
-    return encoded
-
-
-def _read_weights(site: WeightSite) -> npt.NDArray[np.float32]:
-    array = site.numpy()
-    with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(array, np.float32).reshape(-1)
-    if not all_finite(values, threads=0):
-        bad = array.reshape(-1)[~np.isfinite(values)][0]
-        raise InputError(
-            f"cannot compress {site.key}: weights must be finite float32 numbers, got {bad}; "
-            f"exclude it to leave it as it is"
-        )
-    return values
-
-
-def _report(site: WeightSite, encoded: EncodedWeight | None, reason: str | None) -> TensorReport:
-    original_bits = 8 * site.size_bytes
-    fields = {"size_bits": original_bits} if encoded is None else encoded.fields
-    return TensorReport(
-        name=site.key,
-        op_types=site.op_types,
-        codec="none" if encoded is None else encoded.codec,
-        shape=site.shape,
-        num_weights=site.num_weights,
-        original_bits=original_bits,
-        reason=reason,
-        **fields,
-    )
+    return reports
 
 
 def _describe_recipe(recipe: Recipe) -> str:
@@ -341,21 +326,6 @@ def _describe_recipe(recipe: Recipe) -> str:
     fields = dataclasses.asdict(recipe)
     del fields["threads"]
     return json.dumps(fields, separators=(",", ":"))
-
-
-def _summarize(report: TensorReport) -> str:
-    if report.codec == "palette":
-        return (
-            f"Palette: {report.num_weights} weights, {report.num_nonzero} of them not zero, "
-            f"{report.clusters} centroids, {report.ratio:.1f}x smaller"
-        )
-    bits = str(report.bits)
-    if report.layout == "prefix" and report.num_nonzero and report.information_bound_bits:
-        bits = f"{report.information_bound_bits / report.num_nonzero:.2f}"  # the mean of all codes
-    return (
-        f"Bloomier filter ({report.layout}): {report.num_nonzero} of {report.num_weights} weights "
-        f"in {bits} bits, {report.clusters} centroids, {report.ratio:.1f}x smaller"
-    )
 
 
 def _as_proto(model: CompressibleModel, output: str | os.PathLike[str] | None) -> onnx.ModelProto:

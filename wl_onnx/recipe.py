@@ -63,7 +63,8 @@ class Recipe:
 
     Attributes:
         codec: "bloomier", the filter; "palette", entropy-coded centroids without false positives;
-            or "auto", whichever is smaller for a tensor.
+            or "auto", whichever is smaller for a tensor. None: with calibration data "auto",
+            else "bloomier".
         sparsity: share of a tensor's weights that are pruned, in [0, 1), or "auto".
         clusters: number of centroids, 1 to 4096; a palette with a sparsity of "auto" takes as many
             as its step needs.
@@ -77,7 +78,8 @@ class Recipe:
         codebook: how centroids are stored.
         prune_scope: "tensor" prunes the share in each tensor, "global" by one threshold over all
             selected tensors; only with a given sparsity.
-        min_elements: tensors with fewer elements are left as they are.
+        min_elements: tensors with fewer elements are left as they are. None: with calibration data
+            none is, else those with fewer than 1,024.
         include: globs over initializer names; empty means all.
         exclude: globs over initializer names that are left as they are.
         blobs: where blobs are stored: as node attributes or as uint8 initializers.
@@ -94,7 +96,7 @@ class Recipe:
         9
     """
 
-    codec: Literal["bloomier", "palette", "auto"] = "bloomier"
+    codec: Literal["bloomier", "palette", "auto"] | None = None
     sparsity: float | Literal["auto"] = "auto"
     clusters: int = 16
     bits: int | Literal["auto"] = "auto"
@@ -103,7 +105,7 @@ class Recipe:
     hash: str = "auto"
     codebook: str = "float16"
     prune_scope: str = "tensor"
-    min_elements: int = 1024
+    min_elements: int | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     blobs: Literal["attribute", "initializer"] = "attribute"
@@ -251,7 +253,8 @@ def _check(recipe: Recipe) -> None:
     )
     for field, choices in _CHOICES.items():
         value = getattr(recipe, field)
-        _require(value in choices, field, " or ".join(choices), value)
+        is_left_open = value is None and field == "codec"
+        _require(value in choices or is_left_open, field, " or ".join(choices), value)
     _require(
         recipe.prune_scope == "tensor" or sparsity != "auto",
         "sparsity",
@@ -259,7 +262,7 @@ def _check(recipe: Recipe) -> None:
         sparsity,
     )
     _require(
-        _is_int(recipe.min_elements) and recipe.min_elements >= 1,
+        recipe.min_elements is None or (_is_int(recipe.min_elements) and recipe.min_elements >= 1),
         "min_elements",
         "a whole number of at least 1",
         recipe.min_elements,

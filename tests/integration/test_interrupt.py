@@ -31,20 +31,21 @@ def interrupt(owner, name, *, after):
     setattr(owner, name, call)
 
 compress = importlib.import_module("wl_onnx.compress")
+by_recipe = importlib.import_module("wl_onnx.planning.by_recipe")
 save = importlib.import_module("wl_onnx.graph.save")
 {interrupt}
 main()
 """
 ANNOUNCE = """
-encode = compress.encode_smallest
+encode = by_recipe.encode_smallest
 def announce(*arguments, **options):
     result = encode(*arguments, **options)
     os.write(1, b"go")
     return result
-compress.encode_smallest = announce
+by_recipe.encode_smallest = announce
 """
 PLACES = {
-    "after the first weight": 'interrupt(compress, "encode_smallest", after=True)',
+    "after the first weight": 'interrupt(by_recipe, "encode_smallest", after=True)',
     "before the model is written": 'interrupt(compress, "save_model", after=False)',
     "while the data file is written": 'interrupt(save, "_write_tensors", after=True)',
     "before the first rename": 'interrupt(pathlib.Path, "replace", after=False)',

@@ -4,41 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import wl_onnx
 from wl_onnx.cli.console import print_json, progress_bar, set_up_logging, write_json
+from wl_onnx.cli.goal_options import takes_goal
 from wl_onnx.cli.options import Force, Json, ModelPath, OutputPath, Quiet, takes_recipe
 from wl_onnx.cli.report_tables import print_report
 from wl_onnx.errors import InputError
 
 __all__ = ["compress", "plan"]
 
+Strip = Annotated[
+    bool,
+    typer.Option("--strip", help="Drop doc strings, metadata of others and unused initializers."),
+]
 
+
+@takes_goal
 @takes_recipe
 def compress(
     model: ModelPath,
     output: OutputPath,
     recipe: wl_onnx.Recipe,
+    goal: dict[str, Any],
     report: Annotated[
         Path | None, typer.Option(metavar="R.json", help="Also write the report as JSON.")
     ] = None,
-    strip: Annotated[
-        bool,
-        typer.Option("--strip", help="Drop doc strings, metadata and unused initializers."),
-    ] = False,
+    strip: Strip = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compress the weights of a model, and write the smaller model."""
+    """Compress the weights of a model, and write the smaller model.
+
+    With --data and a limit, the smallest file within the limit is looked for; Ctrl-C ends the
+    search and writes the best so far.
+    """
     set_up_logging(quiet=quiet)
     if report is not None:
-        _check_report(report, (model, output, Path(f"{output}.data")), force=force)
+        _check_side_file(report, (model, output, Path(f"{output}.data")), "report", force=force)
     with progress_bar(quiet=quiet) as progress:
         result = wl_onnx.compress(
-            model, output, recipe=recipe, progress=progress, force=force, strip=strip
+            model, output, recipe=recipe, progress=progress, force=force, strip=strip, **goal
         )
     if report is not None:
         write_json(result.report, report)
@@ -46,32 +55,46 @@ def compress(
         print_report(result.report, title=f"{model} -> {output}")
 
 
+@takes_goal
 @takes_recipe
 def plan(
-    model: ModelPath, recipe: wl_onnx.Recipe, json: Json = False, quiet: Quiet = False
+    model: ModelPath,
+    recipe: wl_onnx.Recipe,
+    goal: dict[str, Any],
+    save: Annotated[
+        Path | None, typer.Option(metavar="P.json", help="Write the plan, for compress --plan.")
+    ] = None,
+    strip: Strip = False,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Show what compress would do with the same options; nothing is written."""
+    """Show what compress would do with the same options; only the plan is written."""
     set_up_logging(quiet=quiet)
+    if save is not None:
+        _check_side_file(save, (model,), "plan", force=force)
     with progress_bar(quiet=quiet) as progress:
-        result = wl_onnx.compress(model, recipe=recipe, progress=progress)
+        result = wl_onnx.compress(model, recipe=recipe, progress=progress, strip=strip, **goal)
+    if save is not None:
+        write_json(result.plan, save)
     if json:
         print_json(result.report)
     elif not quiet:
         print_report(result.report, title=f"{model}, not written")
 
 
-def _check_report(report: Path, others: Iterable[Path], *, force: bool) -> None:
+def _check_side_file(path: Path, others: Iterable[Path], kind: str, *, force: bool) -> None:
+    """Refuses a path for a report or a plan before the work is done."""
     for other in others:
-        if report.resolve() == other.resolve():
+        if path.resolve() == other.resolve():
             raise InputError(
-                f"cannot write {report}: the report must have a path of its own, got {other}"
+                f"cannot write {path}: the {kind} must have a path of its own, got {other}"
             )
-    if report.is_dir():
-        raise InputError(f"cannot write {report}: the report must be a file, got a directory")
-    if not report.parent.is_dir():
-        raise InputError(f"cannot write {report}: its folder must exist, got {report.parent}")
-    if report.exists() and not force:
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: the {kind} must be a file, got a directory")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: its folder must exist, got {path.parent}")
+    if path.exists() and not force:
         raise InputError(
-            f"cannot write {report}: the report must not exist, got a file there; "
-            "--force replaces it"
+            f"cannot write {path}: the {kind} must not exist, got a file there; --force replaces it"
         )

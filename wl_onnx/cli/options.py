@@ -13,7 +13,7 @@ import typer
 from wl_onnx.errors import InputError
 from wl_onnx.recipe import Recipe, load_recipe
 
-__all__ = ["Force", "Json", "ModelPath", "OutputPath", "Quiet", "takes_recipe"]
+__all__ = ["Force", "Json", "ModelPath", "OutputPath", "Quiet", "take_flags", "takes_recipe"]
 
 ModelPath = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
 OutputPath = Annotated[Path, typer.Option("-o", "--output", help="The file to write.")]
@@ -25,7 +25,8 @@ Codec = Annotated[
     str | None,
     typer.Option(
         metavar="bloomier|palette|auto",
-        help="A filter, entropy-coded centroids, or the smaller.  [default: bloomier]",
+        help="A filter, entropy-coded centroids, or the smaller.  "
+        "[default: bloomier; with --data auto]",
     ),
 ]
 Sparsity = Annotated[
@@ -69,7 +70,9 @@ PruneScope = Annotated[
 ]
 MinElements = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Leave tensors with fewer elements.  [default: 1024]"),
+    typer.Option(
+        metavar="N", help="Leave tensors with fewer elements.  [default: 1024; with --data none]"
+    ),
 ]
 Include = Annotated[
     list[str] | None,
@@ -104,14 +107,31 @@ def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
     Args:
         command: takes a keyword argument `recipe`, and parameters of its own.
     """
-    flags = inspect.signature(_recipe_flags, eval_str=True).parameters
+    return take_flags(command, "recipe", _recipe_flags, lambda **given: _make_recipe(**given))
+
+
+def take_flags(
+    command: Callable[..., None],
+    name: str,
+    declaration: Callable[..., None],
+    make: Callable[..., Any],
+) -> Callable[..., None]:
+    """Gives a command flags, and calls it with one value that is made of them.
+
+    Args:
+        command: takes a keyword argument of that name, and parameters of its own.
+        name: of the argument.
+        declaration: its parameters are the flags.
+        make: makes the value from the flags.
+    """
+    flags = inspect.signature(declaration, eval_str=True).parameters
     signature = inspect.signature(command, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name != "recipe"]
+    own = [p for p in signature.parameters.values() if p.name != name]
 
     @functools.wraps(command)
     def run(**arguments: Any) -> None:
-        given = {name: arguments.pop(name) for name in flags}
-        command(recipe=_make_recipe(**given), **arguments)
+        given = {flag: arguments.pop(flag) for flag in flags}
+        command(**{name: make(**given)}, **arguments)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *flags.values())]
     # typer reads both, and must not look behind them.

@@ -54,8 +54,9 @@ class ClassScores:
         num_classes: number of classes.
         num_rows: number of rows.
         are_probabilities: whether the scores are probabilities.
-        temperature: max(1, standard deviation of the logits about their rows' means): logits
-            divided by it leave no class out, however sure the model is.
+        temperature: max(1, a third of the standard deviation of the logits about their rows'
+            means): logits divided by it leave no class out, however sure the model is. Of 1/3, 1
+            and no softmax at all, 1/3 gave the smallest files on both LeNets.
     """
 
     def __init__(self, batches: Sequence[Array]) -> None:
@@ -71,7 +72,8 @@ class ClassScores:
         for rows in batches:
             logits = self._to_logits(rows)
             energy += float(((logits - logits.mean(axis=1, keepdims=True)) ** 2).sum())
-        self.temperature = max(1.0, (energy / (self.num_rows * self.num_classes)) ** 0.5)
+        deviation = (energy / (self.num_rows * self.num_classes)) ** 0.5
+        self.temperature = max(1.0, deviation / 3)
 
     def measure(self, batches: Sequence[Array], *, temperature: float = 1.0) -> float:
         """The mean over rows of KL(softmax(original) || softmax(other)), in nats; at least 0.

@@ -76,7 +76,9 @@ def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
         for site in find_weights(loaded)
     ]
     tensor_bytes = measure_tensors(loaded)
-    gained_bytes = sum(decoder.size_bytes - decoder.blob_bytes for decoder in decoders)
+    # A bundle has one blob for several tensors.
+    blob_bytes = {id(decoder.node): decoder.blob_bytes for decoder in decoders}
+    gained_bytes = sum(decoder.size_bytes for decoder in decoders) - sum(blob_bytes.values())
     source_bytes = metadata.get("source_bytes", "")
     return {
         "file": summarize_file(

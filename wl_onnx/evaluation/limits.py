@@ -163,6 +163,12 @@ class Validator:
                 f"must give a finite number for the original, got {self.baseline}"
             )
 
+    @property
+    def temperature(self) -> float | None:
+        """Temperature of the divergence; None where that is a noise-to-signal ratio."""
+        classes = self._reference.classes
+        return classes.temperature if self._is_classifier and classes is not None else None
+
     def measure(self, model: CompressibleModel | ModelProto) -> Score:
         """Runs a model and says how far it is from the original.
 

@@ -60,6 +60,10 @@ class TensorReport:
             encoding; None where the original is not at hand.
         meets_share: whether an automatic choice keeps within the recipe's error_share; None where
             nothing was left to choose.
+        predicted_damage: the loss that calibration predicts of the error; None without data.
+        tried: by codec, size and predicted loss of what was weighed against each other, "palette"
+            for what is lossless, bundles among it; what was not chosen as it is predicted. None
+            without data.
         reason: why the tensor is left as it is; None where it is not.
     """
 
@@ -82,6 +86,8 @@ class TensorReport:
     hash: str | None = None
     error_share: float | None = None
     meets_share: bool | None = None
+    predicted_damage: float | None = None
+    tried: dict[str, dict[str, float]] | None = None
     reason: str | None = None
 
     @property
@@ -191,7 +197,7 @@ def parse_errors(text: str) -> dict[str, tuple[float, float]]:
 
 
 def summarize_file(original_bytes: int | None, parts: FileParts) -> dict[str, int | None]:
-    """The report's `file`: all bytes, with external data, and of the smaller model what they are.
+    """The report's `file`: all bytes of both models, and what those of the smaller one are.
 
     Args:
         original_bytes: of the original; None where it is not known.

@@ -1,5 +1,6 @@
 """Finding, replacing and restoring the weights of an ONNX model."""
 
+from wl_onnx.graph.assign import assign_initializer
 from wl_onnx.graph.cut import cut_model, find_live, follows_from, hash_part
 from wl_onnx.graph.decoders import OPERATORS, Decoder, find_decoders, set_cache
 from wl_onnx.graph.externalize import ExternalizedModel, externalize_weights
@@ -46,6 +47,7 @@ __all__ = [
     "WeightLayer",
     "WeightSite",
     "Window",
+    "assign_initializer",
     "check_output",
     "cut_model",
     "externalize_weights",

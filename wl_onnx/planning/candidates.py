@@ -45,8 +45,9 @@ def encode_smallest(
         EncodeError: no filter exists for the tensor's keys with the hash that the recipe names.
     """
     encoded = []
-    if recipe.codec in ("bloomier", "auto"):
+    codec = recipe.codec or "bloomier"
+    if codec in ("bloomier", "auto"):
         encoded.append(encode_weight(name, values, recipe, threshold=threshold, threads=threads))
-    if recipe.codec in ("palette", "auto"):
+    if codec in ("palette", "auto"):
         encoded.append(encode_palette(values, shape, recipe, threshold=threshold, threads=threads))
     return min(encoded, key=lambda one: (one.fields["meets_share"] is False, len(one.blob)))

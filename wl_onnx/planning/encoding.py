@@ -19,7 +19,7 @@ from wl_onnx.simplify import Threshold, cluster, prune, threshold_for_sparsity
 if TYPE_CHECKING:
     from wl_onnx.recipe import Recipe
 
-__all__ = ["EncodedWeight", "encode_weight"]
+__all__ = ["EncodedWeight", "encode_filter", "encode_weight"]
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _encode_as_given(
     if recipe.layout == "prefix":
         plane_bits = bounds.prefix_plane_bits(indices.size)
         cell_bits = choose_lengths(stored_counts, clustering.codebook, bits, plane_bits=plane_bits)
-    blob = _encode(
+    blob = encode_filter(
         name,
         recipe,
         threads,
@@ -127,7 +127,18 @@ def _encode_as_given(
     )
 
 
-def _encode(name: str, recipe: Recipe, threads: int, **arguments: Any) -> bytes:
+def encode_filter(name: str, recipe: Recipe, threads: int, **arguments: Any) -> bytes:
+    """A filter with the recipe's layout, hash and seed.
+
+    Args:
+        name: the weight's name, for messages.
+        recipe: layout, hash and seed are used.
+        threads: threads to use; 0 means one for each core.
+        **arguments: the others of `bloomier.encode`.
+
+    Raises:
+        EncodeError: no filter exists for the keys with the hash that the recipe names.
+    """
     first = "tabulation" if recipe.hash == "auto" else recipe.hash
     options: dict[str, Any] = {
         "layout": recipe.layout,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from wl_onnx.recipe import Recipe
 
-__all__ = ["encode_palette"]
+__all__ = ["encode_palette", "row_lengths"]
 
 # The step is sought on at most so many weights, evenly spread, by so many halvings; then the whole
 # tensor decides, with steps that shrink until its error is within the share.
@@ -70,7 +70,7 @@ def encode_palette(
     blob = palette.encode(
         codes,
         codebook=codebook,
-        row_length=_row_lengths(shape),
+        row_length=row_lengths(shape),
         codebook_type=codebook_type,
         threads=threads,
     )
@@ -161,7 +161,7 @@ def _error_share(
     return bounds.epsilon(error, energy)
 
 
-def _row_lengths(shape: Sequence[int]) -> list[int]:
+def row_lengths(shape: Sequence[int]) -> list[int]:
     """The lengths of the rows of the matrix forms that a tensor has: all its trailing products."""
     products = itertools.accumulate(reversed(tuple(shape)[1:]), operator.mul)
     return sorted({length for length in products if length > 1})

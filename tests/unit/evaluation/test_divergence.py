@@ -54,11 +54,11 @@ def test_certain_probabilities_stay_finite() -> None:
     assert scores.measure([np.full((2, 2), 0.5, np.float32)]) == pytest.approx(math.log(2))
 
 
-def test_the_temperature_is_the_spread_within_rows() -> None:
+def test_the_temperature_is_a_third_of_the_spread_within_rows() -> None:
     rng = np.random.default_rng(2)
     logits = 5 * rng.standard_normal((400, 10))
     shifted = logits + 100 * rng.standard_normal((400, 1))
-    expected = np.sqrt(((logits - logits.mean(axis=1, keepdims=True)) ** 2).mean())
+    expected = np.sqrt(((logits - logits.mean(axis=1, keepdims=True)) ** 2).mean()) / 3
     assert ClassScores([shifted]).temperature == pytest.approx(expected, rel=1e-9)
     assert ClassScores([logits / 100]).temperature == 1
 

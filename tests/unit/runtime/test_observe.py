@@ -15,7 +15,7 @@ from tests.unit.runtime.convolutions import CONVOLUTIONS, make_model
 from wl_onnx.errors import InputError
 from wl_onnx.graph import find_layers, load_model
 from wl_onnx.runtime.measure import run_session
-from wl_onnx.runtime.moments import Moments, hash_calibration, load_moments, save_moments
+from wl_onnx.runtime.moments import Moments
 from wl_onnx.runtime.observe import observe_moments
 
 RNG = np.random.default_rng(0)
@@ -277,34 +277,6 @@ def test_bad_feeds() -> None:
         observe(model, floats(10, 7))
     with pytest.raises(InputError, match="must be finite, got NaN or infinity"):
         observe(model, np.full((10, 6), np.nan, np.float32))
-
-
-def test_saved_moments_come_back(tmp_path: Path) -> None:
-    x = floats(10, 6)
-    model = load_model(two_layers(x))
-    feeds = [{"x": x}]
-    fingerprint = hash_calibration(model, feeds, max_places=None)
-    assert fingerprint != hash_calibration(model, [{"x": x + 1}], max_places=None)
-    assert fingerprint != hash_calibration(model, feeds, max_places=3)
-    path = tmp_path / "moments.npz"
-    save_moments(path, observe_moments(model, feeds), fingerprint=fingerprint)
-    assert [p.name for p in tmp_path.iterdir()] == ["moments.npz"]
-    saved = load_moments(path, fingerprint=fingerprint)
-    assert sorted(saved) == ["u", "v", "w"]
-    for keys, moments in observe_moments(model, feeds):
-        for key in keys:
-            np.testing.assert_array_equal(saved[key].second, moments.second)
-            np.testing.assert_array_equal(saved[key].mean, moments.mean)
-            assert saved[key].num_samples == moments.num_samples
-            assert saved[key].cross is None
-    with pytest.raises(InputError, match="it must be of this model and these data"):
-        load_moments(path, fingerprint="other")
-    with pytest.raises(InputError, match="got No such file"):
-        load_moments(tmp_path / "none.npz", fingerprint=fingerprint)
-    damaged = tmp_path / "damaged.npz"
-    damaged.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match="it must be a whole file of saved moments"):
-        load_moments(damaged, fingerprint=fingerprint)
 
 
 def test_nothing_runs_behind_the_last_layer_that_is_observed() -> None:

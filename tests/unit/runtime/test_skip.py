@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onnx import TensorProto, helper, numpy_helper
 
 from wl_onnx.graph import find_layers, load_model
-from wl_onnx.runtime.moments import Moments, load_moments, save_moments
+from wl_onnx.runtime.moments import Moments
 from wl_onnx.runtime.observe import observe_moments
 from wl_onnx.simplify.compensate import center_moments, retarget
 
@@ -278,15 +277,3 @@ def test_layers_share_an_input_only_where_they_share_what_is_added() -> None:
     assert sorted(pairs) == [("u",), ("v",), ("w",)]
     assert pairs["u",].skip_cross is None
     assert pairs["v",].skip_cross is not None
-
-
-def test_saved_moments_keep_what_belongs_to_the_skip_value(tmp_path: Path) -> None:
-    reference = linear()
-    model = round_weight(reference, "w")
-    moments = observe(model, reference, floats(4, 2, 10, 5), "u")
-    path = tmp_path / "moments.npz"
-    save_moments(path, [(("u",), moments)], fingerprint="f")
-    saved = load_moments(path, fingerprint="f")["u"]
-    for name, array in vars(moments).items():
-        np.testing.assert_array_equal(getattr(saved, name), array)
-    assert saved.size_bytes == moments.size_bytes

@@ -1,0 +1,192 @@
+"""One layer's weight, coded for least damage plus lambda times its bits."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from wl_onnx.codecs import bundle, palette
+from wl_onnx.codecs.bundle import BundleTensor
+from wl_onnx.evaluation.tensor_report import palette_fields
+from wl_onnx.planning.layer_filter import code_filter, predict_filter
+from wl_onnx.planning.layer_problem import CodedLayer, LayerProblem, LayerSettings
+from wl_onnx.planning.palette import row_lengths
+from wl_onnx.simplify.compensate import (
+    choose_step,
+    damp,
+    quantize_layer,
+    refit_codebook,
+    uniform_codebook,
+)
+
+if TYPE_CHECKING:
+    from wl_onnx.recipe import Recipe
+
+__all__ = ["code_layer"]
+
+Float64 = npt.NDArray[np.float64]
+
+# Levels to either side of 0, and how many weights a tensor of a bundle has at most: bundles decode
+# a hundred times slower than palettes.
+_MAX_LEVEL = 511
+_MAX_BUNDLED = 1 << 16
+# Header and checksum, which a bundle has once for all tensors.
+_FRAME_BYTES = 32
+
+
+def code_layer(
+    problem: LayerProblem, settings: LayerSettings, recipe: Recipe, *, threads: int = 0
+) -> CodedLayer:
+    """Codes a layer's weight with the codec of the settings, or with the better one.
+
+    Args:
+        problem: what the weight is to come close to.
+        settings: how.
+        recipe: of filters the layout, hash and seed; how centroids are stored.
+        threads: threads to use; 0 means one for each core. The result does not depend on it.
+    """
+    codes, codebook, step = _quantize(problem, settings, threads)
+    coded = {}
+    if settings.codec != "bloomier":
+        coded["palette"] = _code_lossless(problem, settings, codes, codebook, step, threads)
+    if settings.codec in ("auto", "bloomier"):
+        predicted = predict_filter(problem, settings.lam, codes, codebook, recipe)
+        coded["bloomier"] = predicted
+        if "palette" not in coded or predicted.cost(settings.lam) < coded["palette"].cost(
+            settings.lam
+        ):
+            coded["bloomier"] = code_filter(
+                problem, settings, codes, codebook, recipe, threads=threads
+            )
+    best = min(coded.values(), key=lambda one: one.cost(settings.lam))
+    tried = {name: (one.size_bits, one.damage) for name, one in coded.items()}
+    return dataclasses.replace(best, tried=tried)
+
+
+def _quantize(
+    problem: LayerProblem, settings: LayerSettings, threads: int
+) -> tuple[npt.NDArray[np.int32], Float64, float]:
+    """Codes, the multiples of the step that they stand for, and the step."""
+    largest = float(np.abs(problem.target).max())
+    step = choose_step(
+        problem.covariance,
+        settings.lam,
+        row_weights=problem.row_weights,
+        ratio=settings.step_ratio,
+        damping=settings.damping,
+    )
+    if largest:
+        step = min(max(step, largest / _MAX_LEVEL), 2 * largest)
+    # A step of few bits takes less room.
+    step = float(np.float16(step)) or step
+    quantization = quantize_layer(
+        problem.target,
+        problem.covariance,
+        lam=settings.lam,
+        codebook=uniform_codebook(problem.target, step, _MAX_LEVEL),
+        row_weights=problem.row_weights,
+        damping=settings.damping,
+        refit=False,
+        threads=threads,
+    )
+    return quantization.codes, quantization.codebook, step
+
+
+def _code_lossless(
+    problem: LayerProblem,
+    settings: LayerSettings,
+    codes: npt.NDArray[np.int32],
+    codebook: Float64,
+    step: float,
+    threads: int,
+) -> CodedLayer:
+    """A palette or a part of a bundle, whose centroids are at even distances or fitted."""
+    fitted = refit_codebook(
+        problem.target,
+        damp(problem.covariance, settings.damping),
+        codes,
+        codebook,
+        row_weights=problem.row_weights,
+        threads=threads,
+    ).astype(np.float16)
+    choices = [_code_step(problem, codes, codebook, step, threads)]
+    if (np.diff(fitted) > 0).all() and np.isfinite(fitted).all():
+        choices.append(_code_codebook(problem, codes, fitted, threads))
+    return min(choices, key=lambda one: one.cost(settings.lam))
+
+
+def _code_step(
+    problem: LayerProblem,
+    codes: npt.NDArray[np.int32],
+    codebook: Float64,
+    step: float,
+    threads: int,
+) -> CodedLayer:
+    """Multiples of a step that is scaled so that the damage is least."""
+    levels = np.rint(codebook / step).astype(np.int64)[codes]
+    product = (levels @ problem.covariance) * problem.row_weights[:, :, None]
+    energy = float((product * levels).sum())
+    if energy > 0:
+        scaled = float((product * problem.target).sum()) / energy
+        step = float(np.float16(scaled)) or step
+    low, high = int(levels.min()), int(levels.max())
+    even = np.arange(low, high + 1) * step
+    natural = problem.to_natural(levels)
+    tensor = BundleTensor(
+        levels=natural,
+        step=step,
+        row_length=problem.row_length,
+    )
+    values: Float64 = levels * np.float64(step)
+    return _choose_container(problem, natural - low, even, tensor, values, threads)
+
+
+def _code_codebook(
+    problem: LayerProblem,
+    codes: npt.NDArray[np.int32],
+    fitted: npt.NDArray[np.float16],
+    threads: int,
+) -> CodedLayer:
+    """Centroids of their own."""
+    zero = int(np.flatnonzero(fitted == 0)[0])
+    natural = problem.to_natural(codes)
+    tensor = BundleTensor(
+        levels=natural - zero,
+        codebook=fitted,
+        zero_index=zero,
+        row_length=problem.row_length,
+    )
+    values = fitted.astype(np.float64)[codes]
+    return _choose_container(problem, natural, fitted, tensor, values, threads)
+
+
+def _choose_container(
+    problem: LayerProblem,
+    codes: npt.NDArray[np.int64],
+    codebook: npt.NDArray[np.floating],
+    tensor: BundleTensor,
+    values: Float64,
+    threads: int,
+) -> CodedLayer:
+    site = problem.layer.site
+    damage = problem.measure(values)
+    blob = palette.encode(
+        codes.astype(np.uint16),
+        codebook=codebook,
+        row_length=row_lengths(site.shape),
+        codebook_type="float16" if np.isfinite(codebook.astype(np.float16)).all() else "float32",
+        threads=threads,
+    )
+    info = palette.inspect(blob)
+    values = info.codebook.astype(np.float64)[problem.to_matrices(codes)]
+    counts = np.bincount(codes, minlength=info.num_clusters)
+    fields = {**palette_fields(info, counts), **problem.measure_error(values), "epsilon": 0.0}
+    size_bits = 8 * len(blob)
+    if site.num_weights <= _MAX_BUNDLED and not site.scope:
+        alone_bits = 8 * (len(bundle.encode([tensor])) - _FRAME_BYTES)
+        if alone_bits < size_bits:
+            return CodedLayer("bundle", b"", tensor, alone_bits, values, damage, fields)
+    return CodedLayer("palette", blob, None, size_bits, values, problem.measure(values), fields)
