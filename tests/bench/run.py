@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import code_lengths
+import codec_choice
 import compensation_speed
 import compression_speed
 import construction_speed
@@ -20,6 +21,7 @@ from rich.console import Console
 _PARTS = {
     "filter_size": filter_size.measure,
     "code_lengths": code_lengths.measure,
+    "codec_choice": codec_choice.measure,
     "decode_speed": decode_speed.measure,
     "construction_speed": construction_speed.measure,
     "compression_speed": compression_speed.measure,
