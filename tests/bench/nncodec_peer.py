@@ -168,7 +168,8 @@ def main() -> None:
     def report(what: str, trial: Trial) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {what}: {trial.size_bytes} bytes", flush=True)
 
-    problem = Problem(list(codec.arrays), codec.biases, attempt, report)
+    sizes = [array.size for array in codec.arrays.values()]
+    problem = Problem(list(codec.arrays), sizes, codec.biases, attempt, report)
     results = {}
     single = sweep_options(problem)
     results["one step"] = _describe(codec, judge, test, single)

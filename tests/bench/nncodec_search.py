@@ -38,7 +38,7 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
 }
 _ROUNDS = 2
 
-_TABLE_OFFSETS = (-8, 0, 8, 16, 24)
+_TABLE_OFFSETS = (-16, -8, 0, 8, 16, 24, 32, 40)
 _OUTPUT_WEIGHTS = (0.25, 1.0, 4.0)
 _BISECTIONS = 12
 
@@ -70,6 +70,7 @@ class Problem:
 
     Attributes:
         names: the tensors, of which those of one dimension are `biases`.
+        sizes: elements of each.
         biases: see `names`.
         attempt: encodes, decodes and measures; with a name, that tensor alone and others as
             they were.
@@ -77,6 +78,7 @@ class Problem:
     """
 
     names: list[str]
+    sizes: list[int]
     biases: frozenset[str]
     attempt: Callable[[Settings, str | None], Trial]
     report: Callable[[str, Trial], None]
@@ -137,8 +139,9 @@ def search_steps(problem: Problem, start: Trial, *, budget_s: float, seed: int =
     tables = {name: _Table(problem, fixed, name, base[name]) for name in problem.names}
     best = start
     weights = itertools.product(_OUTPUT_WEIGHTS, repeat=start.noise.size - 1)
-    for ratios in weights:
-        trial = _allocate(problem, fixed, tables, np.array([1.0, *ratios]))
+    for ratios, lambda_scale in itertools.product(weights, _OPTIONS["lambda_scale"]):
+        chosen = {**fixed, "lambda_scale": lambda_scale}
+        trial = _allocate(problem, chosen, tables, np.array([1.0, *ratios]))
         if trial is not None and trial.size_bytes < best.size_bytes:
             best = trial
             problem.report("allocation", best)
@@ -184,12 +187,13 @@ def _allocate(
 
 def _refine(problem: Problem, best: Trial, deadline: float, rng: np.random.Generator) -> Trial:
     """Single steps up, and one up with another down, drawn at random, kept where smaller."""
-    names = problem.names
+    # Large tensors have more to give.
+    shares = np.sqrt(problem.sizes) / np.sqrt(problem.sizes).sum()
     while time.monotonic() < deadline:
         steps: Steps = dict(best.settings["steps"])
-        up, down = (str(name) for name in rng.choice(names, 2, replace=False))
+        up, down = str(rng.choice(problem.names, p=shares)), str(rng.choice(problem.names))
         steps[up] += int(rng.integers(1, 5))
-        if rng.random() < 0.75:
+        if up != down and rng.random() < 0.75:
             steps[down] -= int(rng.integers(1, 4))
         trial = problem.attempt({**best.settings, "steps": steps}, None)
         if trial.is_allowed and trial.size_bytes < best.size_bytes:
