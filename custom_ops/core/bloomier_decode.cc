@@ -48,7 +48,7 @@ class BlockReader {
     } else {
       for (uint32_t j = 0; j < 3; ++j) bases_[j].set_seeds(seeds_.s[j], seeds_.s[3 + j]);
       words_[0].set_seeds(seeds_.s[6], seeds_.s[7]);
-      kernel_.unpack_cells(table_->bytes, 3 * table_->units, view_.bits, cells_);
+      kernel_.unpack_cells(table_->bytes, 3 * table_->units, view_.bits, tables_.cells);
     }
   }
 
@@ -87,19 +87,26 @@ class BlockReader {
   void open_levels() {
     int num_levels = 0;
     uint32_t limit = 0;
-    for (const CodeLevel& code : view_.code.levels) {
-      const BloomierTable& table = table_[num_levels];
-      if (table.units == 0) break;
-      PrefixLevel& level = levels_[num_levels];
-      level.planes = table.bytes;
-      level.plane_bytes = table.units;
-      level.num_planes = view_.table_planes(static_cast<size_t>(num_levels));
-      level.end = code.length;
-      level.limit = code.limit;
-      level.rank_offset = code.num_codes - (code.limit >> (kMaxCodeLength - code.length));
-      phase_seeds_[num_levels] = block_seeds(view_.seed, table.attempt).s[0];
+    for (size_t i = 0; i < view_.code.levels.size() && table_[i].units != 0; ++i) {
+      const CodeLevel& code = view_.code.levels[i];
+      const uint32_t phase_seed = block_seeds(view_.seed, table_[i].attempt).s[0];
+      const uint8_t* planes = table_[i].bytes;
+      int end = code.length - view_.table_planes(i);
+      while (end < code.length) {
+        PrefixLevel& level = levels_[num_levels];
+        level.planes = planes;
+        level.plane_bytes = table_[i].units;
+        level.num_planes = std::min(code.length - end, kLevelPlanes);
+        end += level.num_planes;
+        level.end = end;
+        level.limit = limit;  // nothing but codes that were complete before
+        level.rank_offset = 0;
+        planes += size_t{level.plane_bytes} * static_cast<uint32_t>(level.num_planes);
+        phase_seeds_[num_levels++] = phase_seed;
+      }
       limit = code.limit;
-      ++num_levels;
+      levels_[num_levels - 1].limit = limit;
+      levels_[num_levels - 1].rank_offset = code.num_codes - (limit >> (kMaxCodeLength - end));
     }
     for (int i = 0; i < num_levels; ++i) {
       const uint32_t unread = 0xffffU >> levels_[i].end;
@@ -116,6 +123,25 @@ class BlockReader {
     prefix_.top.num_clusters = view_.num_clusters;
     prefix_.levels = levels_;
     prefix_.num_levels = num_levels;
+    prefix_.is_prepared = prepare_levels();
+  }
+
+  // False where the kernel has no form of its own or there is no room for it.
+  bool prepare_levels() {
+    const PreparedPlanes& form = kernel_.prepared;
+    if (form.first_bytes == 0) return false;
+    uint8_t* next = tables_.prepared;
+    for (int i = 0; i < prefix_.num_levels; ++i) {
+      PrefixLevel& level = levels_[i];
+      const uint64_t size =
+          uint64_t{level.plane_bytes} * (i > 0 ? form.lower_bytes : form.first_bytes);
+      if (size == 0) break;
+      if (size > static_cast<uint64_t>(tables_.prepared + kPreparedBytes - next)) return false;
+      form.prepare(level.planes, level.plane_bytes, level.num_planes, next);
+      level.prepared = next;
+      next += size;
+    }
+    return true;
   }
 
   void query_prefix(uint32_t group) {
@@ -142,7 +168,7 @@ class BlockReader {
     const HashWord::Words masks = words_[0].group(group);
     query.masks = masks.words;
     query.mask_offset = masks.offset;
-    query.cells = cells_;
+    query.cells = tables_.cells;
     query.segment = table_->units;
     query.bits = view_.bits;
     query.num_clusters = view_.num_clusters;
@@ -160,7 +186,10 @@ class BlockReader {
   PrefixLevel levels_[kMaxCodeLength];
   uint32_t phase_seeds_[kMaxCodeLength];
   Hits hits_;
-  uint16_t cells_[3 * kMaxXorSegment];
+  alignas(64) union {  // whatever the layout needs
+    uint16_t cells[3 * kMaxXorSegment];
+    uint8_t prepared[kPreparedBytes];
+  } tables_;
 };
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace wl {
 //   output: room for min(1024 * last, num_weights) - 1024 * first elements, aligned to its element,
 //     not aliasing the blob.
 // Any number of threads may decode disjoint ranges of one view at a time. Allocates nothing; takes
-// about 60 KiB of stack.
+// about 100 KiB of stack.
 void decode_groups(const BloomierView& view, const void* elements, size_t element_bytes,
                    uint64_t first, uint64_t last, void* output);
 

@@ -53,7 +53,7 @@ class HashWord {
   uint32_t group_seed_ = 0;
   uint32_t last_group_ = kNoGroup;
   uint32_t last_offset_ = 0;
-  uint32_t words_[kSlots];
+  alignas(64) uint32_t words_[kSlots];  // a vector of them does not cross a line of the cache
 };
 
 // The seeds of one block: s_j = murmur3_32(8 * attempt + j, seed), j = 0 .. 7.

@@ -13,6 +13,7 @@ from wl_onnx.codecs import bloomier
 from wl_onnx.codecs.bounds import (
     expected_false_positive_energy,
     information_bound_bits,
+    prefix_level_bits,
     prefix_plane_bits,
 )
 from wl_onnx.codecs.lengths import choose_lengths
@@ -47,8 +48,13 @@ def _encode(values: npt.NDArray[np.float32]) -> tuple[dict[str, bytes], npt.NDAr
     indices = np.flatnonzero(pruned)
     clusters = cluster(pruned[indices], CLUSTERS, codebook_type="float16")
     usage = np.bincount(clusters.assignments, minlength=CLUSTERS)
-    plane_bits = prefix_plane_bits(indices.size)
-    lengths = choose_lengths(usage, clusters.codebook, BITS, plane_bits=plane_bits)
+    lengths = choose_lengths(
+        usage,
+        clusters.codebook,
+        BITS,
+        plane_bits=prefix_plane_bits(indices.size),
+        level_bits=prefix_level_bits(indices.size),
+    )
     blobs = {
         layout: bloomier.encode(
             indices,

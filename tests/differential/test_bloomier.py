@@ -12,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.blobs import SCHEMES, random_blob, random_keys, random_lengths
+from tests.blobs import (
+    SCHEMES,
+    BlobFields,
+    level_planes,
+    pack_lengths,
+    random_blob,
+    random_keys,
+    random_lengths,
+)
 from wl_onnx.codecs import bloomier
 from wl_onnx.kernels import reference
 from wl_onnx.kernels.native import core
@@ -21,7 +29,10 @@ TARGETS = ["baseline", "avx2", "avx512"]
 # What /proc/cpuinfo must list for a target.
 NEEDED_FLAGS = {
     "avx2": {"avx2", "bmi1", "bmi2", "popcnt"},
-    "avx512": {"avx2", "bmi1", "bmi2", "popcnt", "avx512f", "avx512vl", "avx512_vpopcntdq"},
+    "avx512": {
+        *("avx2", "bmi1", "bmi2", "popcnt", "gfni", "avx512f", "avx512vl", "avx512bw"),
+        *("avx512vbmi", "avx512_vbmi2", "avx512_vpopcntdq"),
+    },
 }
 ELEMENT_TYPES = {1: np.float32, 10: np.float16, 11: np.float64, 16: ml_dtypes.bfloat16}
 
@@ -124,6 +135,31 @@ def test_random_tables(target: str) -> None:
         np.testing.assert_array_equal(bloomier.decode_codes(blob), expected)
         num_hits += np.count_nonzero(expected)
     assert num_hits > 50_000  # the tables do answer
+
+
+@pytest.mark.parametrize("lengths", [[1], [3, 3, 9], [8, 9], [9, 10, 16], [16, 16], [2, 4, 4, 11]])
+def test_levels_of_all_sizes(target: str, lengths: list[int]) -> None:
+    # Kernels lay the planes of a block out anew where that fits into 32 KiB: 32 bytes for each byte
+    # of the first level's planes, or 8 for those of all levels, which count twice above 8 planes.
+    rng = np.random.default_rng(sum(lengths))
+    planes = level_planes(lengths)
+    for total in (8 * len(planes), 1023, 1024, 1025, 2047, 2048, 2049, 4095, 4096, 4097, 65535):
+        below = [int(units) for units in rng.integers(8, max(9, total // 8), len(planes) - 1)]
+        for sizes in ([max(8, total - sum(below)), *below], [total, *below]):
+            blob = BlobFields(
+                num_weights=3000,
+                layout=3,
+                hash=1,
+                bits=max(lengths),
+                codebook=np.arange(1, len(lengths) + 1).astype(np.float32),
+                seed=total,
+                num_keys=0,
+                blocks=[(3, *(field for units in sizes for field in (units, 7)))],
+                tables=b"".join(rng.bytes(n * w) for n, w in zip(sizes, planes, strict=True)),
+                lengths=pack_lengths(lengths),
+            ).to_bytes()
+            expected = reference.decode_codes(blob)
+            np.testing.assert_array_equal(bloomier.decode_codes(blob), expected)
 
 
 def test_threads_that_begin_inside_a_block(target: str) -> None:

@@ -3,7 +3,8 @@
 A stored weight of centroid j costs t_j bits, and a zero turns into centroid j with probability
 2**-t_j. For a given energy of those false positives the bits are least where 2**-t_j is
 proportional to n_j / c_j**2, by Lagrange's multiplier; against one common length that saves
-KL(usage || energy share) bits a stored weight. Whole lengths lose a few hundredths of a bit of it.
+KL(usage || energy share) bits a stored weight. Whole lengths lose a few hundredths of a bit of it,
+and so does taking few different ones, each of which a reader pays for with a table to look into.
 Source: the multiplier's argument is that of Shannon codes (Cover and Thomas, "Elements of
 information theory", 2nd edition, section 5.3), with energies for costs and an incomplete code.
 """
@@ -11,6 +12,7 @@ information theory", 2nd edition, section 5.3), with energies for costs and an i
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +32,13 @@ _RATIOS = np.concatenate(([0.0], 2.0 ** np.arange(-24.0, 8.0)))
 # A bit less for one centroid and some more for another are tried where pairs are no more than so
 # many.
 _MAX_PAIRS = 1 << 12
-_STEPS = np.arange(1.0, 6.0)
+_STEPS = np.arange(1, 6)
 # How many of the longest planes are tried to be left out, for what a plane costs by itself.
 _PLANES_LEFT_OUT = 5
+# Fewer lengths are looked for at prices of so many doublings of that of the best ones, and for
+# levels that cost so many times what they do: whole lengths keep no exact price.
+_DOUBLINGS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+_LEVEL_COSTS = (0.25, 0.5, 1.0)
 
 # Sums of powers of 2 may be off by the rounding of their terms.
 _TOLERANCE = 1e-9
@@ -42,7 +48,12 @@ Floats = npt.NDArray[np.float64]
 
 
 def choose_lengths(
-    usage: npt.ArrayLike, codebook: npt.ArrayLike, bits: float, *, plane_bits: float = 0.0
+    usage: npt.ArrayLike,
+    codebook: npt.ArrayLike,
+    bits: float,
+    *,
+    plane_bits: float = 0.0,
+    level_bits: float = 0.0,
 ) -> Lengths:
     """The shortest codes at the error energy of one common length.
 
@@ -52,6 +63,7 @@ def choose_lengths(
         bits: the common length whose energy of false positives is not to be exceeded, 0 to 16,
             fractions allowed: sum of 2**-t_j c_j**2 <= 2**-bits times the sum of c_j**2.
         plane_bits: what each bit of the longest code costs beside the codes.
+        level_bits: what each different length costs beside the codes.
 
     Returns:
         uint8 [c], each from 1 to 16, with sum of 2**-t_j <= 1.
@@ -78,20 +90,77 @@ def choose_lengths(
         raise InputError(
             f"cannot choose code lengths: usage must be at least 0, got {counts.min():g}"
         )
-    counts = counts / max(1.0, float(counts.sum()))
-    plane_cost = plane_bits / max(1.0, float(np.asarray(usage, np.float64).sum()))
+    total = max(1.0, float(counts.sum()))
+    counts = counts / total
     energies = energies / (float(energies.sum()) or 1.0)
     problem = _Problem(counts, energies, 2.0**-bits * (1 + _TOLERANCE))
-    best = problem.solve(MAX_LENGTH)
+    beside = _Beside(plane_bits / total, level_bits / total)
+    best, price = problem.solve(np.arange(1, MAX_LENGTH + 1))
     longest = int(best.max())
     fewest = max(1, (counts.size - 1).bit_length(), math.ceil(bits))
-    for cap in range(longest - 1, max(longest - 1 - _PLANES_LEFT_OUT, fewest - 1), -1):
-        if plane_cost <= 0:
-            break
-        lengths = problem.solve(cap)
-        if problem.cost(lengths, plane_cost) < problem.cost(best, plane_cost):
+    tried: set[tuple[int, ...]] = set()
+    if plane_bits > 0:
+        shortest = max(longest - _PLANES_LEFT_OUT, fewest)
+        tried.update(tuple(range(1, cap + 1)) for cap in range(shortest, longest))
+    if level_bits > 0:
+        for log2 in _DOUBLINGS:
+            gaps = _Gaps(problem.table(price, log2))
+            for times in _LEVEL_COSTS:
+                dearer = _Beside(beside.plane, beside.level * times)
+                tried.add(gaps.choose_levels(dearer, fewest))
+    for levels in sorted(tried):
+        lengths, _ = problem.solve(np.array(levels))
+        if problem.cost(lengths, beside) < problem.cost(best, beside):
             best = lengths
     return best.astype(np.uint8)
+
+
+class _Beside(NamedTuple):
+    """What codes cost beside their own bits, in bits a stored weight."""
+
+    plane: float
+    level: float
+
+
+class _Gaps:
+    """What it costs to have no lengths between two, where each code has the best one that is left.
+
+    Args:
+        costs: `[MAX_LENGTH, c]`, what length i + 1 costs centroid j: convex in i.
+    """
+
+    def __init__(self, costs: Floats) -> None:
+        # A convex cost is least next to its minimum: between two levels, at one of them.
+        wanted = costs.argmin(axis=0)
+        low, high = np.triu_indices(MAX_LENGTH, 1)
+        between = (wanted >= low[:, None]) & (wanted < high[:, None])
+        self._gaps = np.full((MAX_LENGTH, MAX_LENGTH), np.inf)
+        self._gaps[low, high] = (np.minimum(costs[low], costs[high]) * between).sum(axis=1)
+        places = np.arange(MAX_LENGTH)[:, None]
+        self._below = (costs * (wanted < places)).sum(axis=1)
+        self._above = (costs * (wanted >= places)).sum(axis=1)
+
+    def choose_levels(self, beside: _Beside, fewest: int) -> tuple[int, ...]:
+        """The levels that cost least together, ascending, the last at least `fewest`."""
+        above = self._above + beside.plane * np.arange(1, MAX_LENGTH + 1)
+        above[: fewest - 1] = np.inf
+        # Up to each length, as the last one: the least cost, and the level before it.
+        least, before = self._below.copy(), np.full(MAX_LENGTH, -1)
+        for place in range(1, MAX_LENGTH):
+            sums = least + self._gaps[:, place] + beside.level
+            if sums.min() < least[place]:
+                least[place], before[place] = sums.min(), sums.argmin()
+        levels = [int((least + above).argmin())]
+        while before[levels[-1]] >= 0:
+            levels.append(int(before[levels[-1]]))
+        return tuple(level + 1 for level in reversed(levels))
+
+
+class _Price(NamedTuple):
+    """What is paid for a share of a code: 2**log2_multiplier times its energy plus the ratio."""
+
+    log2_multiplier: float
+    ratio: float
 
 
 class _Problem:
@@ -102,19 +171,34 @@ class _Problem:
         self._energies = energies
         self._target = target
 
-    def cost(self, lengths: Floats, plane_cost: float) -> float:
-        return float(self._counts @ lengths) + plane_cost * float(lengths.max())
+    def cost(self, lengths: Floats, beside: _Beside) -> float:
+        more = beside.plane * float(lengths.max()) + beside.level * np.unique(lengths).size
+        return float(self._counts @ lengths) + more
 
-    def solve(self, cap: int) -> Floats:
-        """Lengths of at most `cap` bits, which must be enough for both sums."""
+    def table(self, price: _Price, log2_factor: float) -> Floats:
+        """`[MAX_LENGTH, c]`: what each length costs each centroid, its share at a price included.
+
+        The price is 2**log2_factor times the one given.
+        """
+        lengths = np.arange(1.0, MAX_LENGTH + 1)[:, None]
+        paid = np.exp2(price.log2_multiplier + log2_factor - lengths)
+        paid = (self._energies + price.ratio) * paid
+        table: Floats = self._counts * lengths + paid
+        return table
+
+    def solve(self, levels: npt.NDArray[np.int64]) -> tuple[Floats, _Price]:
+        """Lengths out of `levels`, ascending, of which the last is enough for both sums."""
         # A bit more for a code halves its share of each sum. With a multiplier for each sum it is
-        # worth its count while counts < m * (energies + ratio) * 2**-(t + 1).
+        # worth its count while counts < m * (energies + ratio) * 2**-(t + 1); likewise several
+        # bits more, from one level to the next.
+        steps = np.log2(np.diff(levels)) - np.log2(-np.diff(np.exp2(-levels.astype(np.float64))))
         with np.errstate(divide="ignore", invalid="ignore"):
             offsets = np.log2(self._energies + _RATIOS[:, None]) - np.log2(self._counts)
         offsets = np.where(np.isnan(offsets), np.inf, offsets)  # neither used nor of any energy
 
         def at(log2_multipliers: Floats) -> Floats:
-            lengths: Floats = np.clip(np.ceil(log2_multipliers[:, None] + offsets) - 1, 1, cap)
+            places = np.searchsorted(steps, log2_multipliers[:, None] + offsets)
+            lengths: Floats = levels[places].astype(np.float64)
             return lengths
 
         low, high = np.full(_RATIOS.shape, -_MAX_LOG2), np.full(_RATIOS.shape, _MAX_LOG2)
@@ -123,9 +207,9 @@ class _Problem:
             holds = self._allows(at(middle))
             low, high = np.where(holds, low, middle), np.where(holds, middle, high)
         found = at(high)
-        found[~self._allows(found)] = cap
-        shortest: Floats = found[int((found @ self._counts).argmin())]
-        return self._refine(shortest, cap)
+        found[~self._allows(found)] = levels[-1]
+        best = int((found @ self._counts).argmin())
+        return self._refine(found[best], levels), _Price(float(high[best]), float(_RATIOS[best]))
 
     def _allows(self, lengths: Floats) -> npt.NDArray[np.bool_]:
         shares = np.exp2(-lengths)
@@ -135,34 +219,40 @@ class _Problem:
     def _energy(self, lengths: Floats) -> float:
         return float(self._energies @ 2.0**-lengths)
 
-    def _refine(self, lengths: Floats, cap: int) -> Floats:
+    def _refine(self, lengths: Floats, levels: npt.NDArray[np.int64]) -> Floats:
         """Takes bits away, and moves them between two centroids, while both sums allow it."""
-        lengths = lengths.copy()
+        sizes = levels.astype(np.float64)
+        places = np.searchsorted(sizes, lengths)
         for _ in range(4 * lengths.size):
+            lengths = sizes[places]
             shares = 2.0**-lengths
             energy_left = self._target - self._energy(lengths)
             kraft_left = 1 + _TOLERANCE - float(shares.sum())
-            shorter = (
-                (lengths > 1) & (self._energies * shares <= energy_left) & (shares <= kraft_left)
-            )
-            gain = np.where(shorter, self._counts, 0.0)
+            # To the level below: bits less, and what the share grows by.
+            fewer = lengths - sizes[np.maximum(places - 1, 0)]
+            grown = 2.0 ** (fewer - lengths) - shares
+            shorter = (places > 0) & (self._energies * grown <= energy_left) & (grown <= kraft_left)
+            gain = np.where(shorter, self._counts * fewer, 0.0)
             best = int(gain.argmax())
             if gain[best] > 0:
-                lengths[best] -= 1
+                places[best] -= 1
                 continue
             if lengths.size**2 > _MAX_PAIRS:
                 break
-            # Axes: how many bits more, who gets them, and who gets one bit less.
-            energies = self._energies * shares
-            saved = (1 - 2.0**-_STEPS)[:, None, None]
-            allowed = energies - saved * energies[:, None] <= energy_left
-            allowed &= shares - saved * shares[:, None] <= kraft_left
-            allowed &= (lengths > 1) & (lengths + _STEPS[:, None] <= cap)[:, :, None]
-            gains = self._counts - _STEPS[:, None, None] * self._counts[:, None]
-            gains = np.where(allowed, gains, 0.0)
+            # Axes: how many levels more, who gets them, and who goes to the level below.
+            above = places + _STEPS[:, None]
+            longer = sizes[np.minimum(above, sizes.size - 1)]
+            saved = (shares - 2.0**-longer)[:, :, None]
+            energies = self._energies[:, None] * saved
+            allowed = self._energies * grown - energies <= energy_left
+            allowed &= grown - saved <= kraft_left
+            allowed &= (places > 0) & (above < sizes.size)[:, :, None]
+            gains = self._counts * fewer - (self._counts * (longer - lengths))[:, :, None]
+            gains = np.where(allowed & ~np.eye(lengths.size, dtype=bool), gains, 0.0)
             step, more, less = np.unravel_index(int(gains.argmax()), gains.shape)
             if gains[step, more, less] <= 1e-15:
                 break
-            lengths[less] -= 1
-            lengths[more] += _STEPS[step]
-        return lengths
+            places[less] -= 1
+            places[more] += _STEPS[step]
+        result: Floats = sizes[places]
+        return result

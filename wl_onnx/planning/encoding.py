@@ -107,8 +107,13 @@ def _encode_as_given(
     stored_counts = np.bincount(clustering.assignments, minlength=len(clustering.codebook))
     cell_bits: int | npt.NDArray[np.uint8] = int(bits)
     if recipe.layout == "prefix":
-        plane_bits = bounds.prefix_plane_bits(indices.size)
-        cell_bits = choose_lengths(stored_counts, clustering.codebook, bits, plane_bits=plane_bits)
+        cell_bits = choose_lengths(
+            stored_counts,
+            clustering.codebook,
+            bits,
+            plane_bits=bounds.prefix_plane_bits(indices.size),
+            level_bits=bounds.prefix_level_bits(indices.size),
+        )
     blob = encode_filter(
         name,
         recipe,

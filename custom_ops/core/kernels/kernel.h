@@ -30,11 +30,14 @@ struct RibbonQuery {
 };
 
 // The planes of a prefix code that the same keys take part in. A slot's answer is 16 bits, the
-// first plane in the highest.
+// first plane in the highest. A level of more planes than kLevelPlanes is split into several, of
+// which only the last has codes of its own.
+constexpr int kLevelPlanes = 8;
 struct PrefixLevel {
-  const uint8_t* planes;  // [num_planes][plane_bytes]
-  uint32_t plane_bytes;   // at least 8
-  uint32_t phase;         // as in RibbonQuery
+  const uint8_t* planes;    // [num_planes][plane_bytes]
+  const uint8_t* prepared;  // the same, in the form of the target, or null
+  uint32_t plane_bytes;     // at least 8
+  uint32_t phase;           // as in RibbonQuery
   int num_planes;
   int end;               // planes of this level and all before it
   uint32_t limit;        // answers below begin with a code of at most `end` bits,
@@ -49,7 +52,11 @@ struct PrefixQuery {
   RibbonQuery top;
   const PrefixLevel* levels;  // [num_levels], at least one; the first is that of `top`
   int num_levels;
+  bool is_prepared;  // all levels that Kernel::prepared has bytes for
 };
+
+// Bytes of prepared planes that a query may have.
+constexpr uint32_t kPreparedBytes = 1 << 15;
 
 // Asks an xor table for all slots of a group. Bunch b looks at eight consecutive cells of each
 // segment j, from bases[j][b] + base_offsets[j] on.
@@ -64,11 +71,12 @@ struct XorQuery {
   uint32_t num_clusters;
 };
 
-// What a group's query found.
+// What a group's query found. A kernel may write past the accepted slots, and in the place of a
+// slot that is not among them, or behind all of them, any code.
 struct Hits {
   uint32_t count;
-  uint16_t slots[kSlots + 8];  // the accepted ones; a vector store may write past them
-  uint16_t codes[kSlots];      // by slot: the centroid; of accepted slots only
+  alignas(64) uint16_t slots[kSlots + 32];  // the accepted ones
+  alignas(64) uint16_t codes[kSlots + 1];   // by slot: the centroid
 };
 
 constexpr uint32_t kMaxRansLanes = 64;
@@ -89,6 +97,16 @@ struct RansStream {
   uint32_t states[kMaxRansLanes];
 };
 
+// Planes of a prefix code in the form that a target reads fastest.
+struct PreparedPlanes {
+  // For each byte of a plane, in the first level and in the others; 0: query_prefix needs none.
+  uint32_t first_bytes;
+  uint32_t lower_bytes;
+  // The form of [num_planes][plane_bytes], of which num_planes is at most kLevelPlanes and
+  // plane_bytes at least 8. Null where first_bytes is 0.
+  void (*prepare)(const uint8_t* planes, uint32_t plane_bytes, int num_planes, uint8_t* prepared);
+};
+
 // Tensors of this size and more are written past the caches, which would not hold them anyway.
 constexpr uint64_t kStreamedBytes = 8 << 20;
 
@@ -102,6 +120,7 @@ struct Kernel {
   void (*unpack_cells)(const uint8_t* packed, uint32_t count, int bits, uint16_t* cells);
   void (*query_ribbon)(const RibbonQuery& query, Hits* hits);
   void (*query_prefix)(const PrefixQuery& query, Hits* hits);
+  PreparedPlanes prepared;
   void (*query_xor)(const XorQuery& query, Hits* hits);
   // The next `count` symbols, the first one from lane 0; a call that another one follows takes a
   // multiple of the lanes. `contexts` [count], or null where all are 0.

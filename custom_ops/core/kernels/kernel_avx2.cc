@@ -9,6 +9,10 @@ namespace {
 #include "core/kernels/rans-inl.h"
 #include "core/kernels/x86-inl.h"
 
+// On the functions above.
+#include "core/kernels/prefix-inl.h"
+#include "core/kernels/prefix_avx2-inl.h"
+
 // Parities by a table of nibbles.
 struct Planes {
   static __m256i read(const uint8_t* at, uint32_t plane_bytes, int count, __m256i low,
@@ -126,14 +130,24 @@ void decode_rans(const uint8_t* contexts, uint32_t count, RansStream* stream, ui
 }
 
 void query_prefix(const PrefixQuery& query, Hits* hits) {
-  query_prefix_with<Reader<Planes>>(query, hits);
+  if (query.is_prepared) {
+    query_prepared(query, hits);
+  } else {
+    query_prefix_with<Reader<Planes>>(query, hits);
+  }
 }
 
 }  // namespace
 }  // namespace avx2
 
-const Kernel kKernelAvx2 = {
-    "avx2",          avx2::hash_range,  avx2::unpack_cells, avx2::query_ribbon, avx2::query_prefix,
-    avx2::query_xor, avx2::decode_rans, avx2::stream};
+const Kernel kKernelAvx2 = {"avx2",
+                            avx2::hash_range,
+                            avx2::unpack_cells,
+                            avx2::query_ribbon,
+                            avx2::query_prefix,
+                            {avx2::kTableBytes, 0, avx2::prepare_planes},
+                            avx2::query_xor,
+                            avx2::decode_rans,
+                            avx2::stream};
 
 }  // namespace wl

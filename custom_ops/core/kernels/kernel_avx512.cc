@@ -14,6 +14,10 @@ namespace {
 #include "core/kernels/rans-inl.h"
 #include "core/kernels/x86-inl.h"
 
+// On the functions above.
+#include "core/kernels/prefix-inl.h"
+#include "core/kernels/prefix_avx512-inl.h"
+
 // Parities by AVX-512's count of bits. Vectors of 256 bits: a bunch is no wider.
 struct Planes {
   static __m256i read(const uint8_t* at, uint32_t plane_bytes, int count, __m256i low,
@@ -89,7 +93,11 @@ void decode_rans(const uint8_t* contexts, uint32_t count, RansStream* stream, ui
 }
 
 void query_prefix(const PrefixQuery& query, Hits* hits) {
-  query_prefix_with<Reader<Planes>>(query, hits);
+  if (query.is_prepared) {
+    query_prepared(query, hits);
+  } else {
+    query_prefix_with<Reader<Planes>>(query, hits);
+  }
 }
 
 }  // namespace
@@ -100,6 +108,7 @@ const Kernel kKernelAvx512 = {"avx512",
                               avx512::unpack_cells,
                               avx512::query_ribbon,
                               avx512::query_prefix,
+                              {avx512::kMatrixBytes, avx512::kMatrixBytes, avx512::prepare_planes},
                               avx512::query_xor,
                               avx512::decode_rans,
                               avx512::stream};

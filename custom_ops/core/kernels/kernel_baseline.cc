@@ -16,6 +16,9 @@ inline uint32_t append_slots(uint32_t bunch, uint32_t accepted, uint32_t count, 
 #include "core/kernels/generic-inl.h"
 #include "core/kernels/rans-inl.h"
 
+// On the functions above.
+#include "core/kernels/prefix-inl.h"
+
 // Four slots as a vector of the compiler's own: SSE2, NEON or whatever the CPU surely has.
 typedef uint32_t Quad __attribute__((vector_size(16)));
 
@@ -112,6 +115,7 @@ const Kernel kKernelBaseline = {"baseline",
                                 baseline::unpack_cells,
                                 baseline::query_ribbon,
                                 baseline::query_prefix,
+                                {0, 0, nullptr},
                                 baseline::query_xor,
                                 baseline::decode_rans_plain,
                                 baseline::stream};

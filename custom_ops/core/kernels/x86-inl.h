@@ -15,12 +15,16 @@ struct CompressTable {
 constexpr CompressTable kCompress;
 
 // Appends the slots of a bunch whose bit in `accepted` is set.
-inline uint32_t append_slots(uint32_t bunch, uint32_t accepted, uint32_t count, Hits* hits) {
+inline uint32_t append_bunch(uint32_t bunch, uint32_t accepted, uint32_t count, uint16_t* slots) {
   const __m128i places = _mm_cvtepu8_epi16(
       _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kCompress.rows[accepted])));
   const __m128i first = _mm_set1_epi16(static_cast<short>(bunch * kBunchSlots));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(hits->slots + count), _mm_add_epi16(first, places));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(slots + count), _mm_add_epi16(first, places));
   return count + static_cast<uint32_t>(__builtin_popcount(accepted));
+}
+
+inline uint32_t append_slots(uint32_t bunch, uint32_t accepted, uint32_t count, Hits* hits) {
+  return append_bunch(bunch, accepted, count, hits->slots);
 }
 
 #include "core/kernels/generic-inl.h"
@@ -29,6 +33,10 @@ inline __m128i load128(const void* at) { return _mm_loadu_si128(static_cast<cons
 
 inline __m256i load256(const void* at) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(at));
+}
+
+inline void store256(void* at, __m256i value) {
+  _mm256_storeu_si256(static_cast<__m256i*>(at), value);
 }
 
 inline __m256i broadcast32(uint32_t value) { return _mm256_set1_epi32(static_cast<int>(value)); }

@@ -49,6 +49,47 @@ def test_hardly_any_other_lengths_are_shorter() -> None:
     assert max(gaps) < 0.15
 
 
+def test_hardly_any_other_lengths_cost_less_with_what_each_level_costs() -> None:
+    every = np.array(list(itertools.product(range(1, 13), repeat=4)), np.float64)
+    num_levels = np.array([len(set(row)) for row in every.tolist()])
+    gaps = []
+    for seed in range(40):
+        rng = np.random.default_rng([seed, 1])
+        usage = rng.integers(1, 200, 4)
+        codebook = rng.normal(size=4) * 2.0 ** rng.uniform(-2, 2, 4)
+        bits = float(rng.uniform(1, 7))
+        level_bits = float(usage.sum() * rng.uniform(0.02, 0.5))
+        found = choose_lengths(usage, codebook, bits, level_bits=level_bits)
+        assert kraft_sum(found) <= 1
+        assert energy(codebook, found) <= 2.0**-bits * (1 + 1e-6)
+        squares = codebook**2 / (codebook**2).sum()
+        allowed = (2.0**-every @ squares <= 2.0**-bits) & ((2.0**-every).sum(1) <= 1)
+        best = float((every @ usage + level_bits * num_levels)[allowed].min())
+        cost = float(found @ usage) + level_bits * np.unique(found).size
+        gaps.append((cost - best) / float(usage.sum()))
+    assert min(gaps) > -1e-9
+    assert np.mean(gaps) < 0.05
+    assert max(gaps) < 0.5
+
+
+@pytest.mark.parametrize(("num_clusters", "bits"), [(16, 9.3), (64, 11.7)])
+def test_dear_levels_are_left_out(num_clusters: int, bits: float) -> None:
+    rng = np.random.default_rng(num_clusters)
+    codebook = 0.2 + np.abs(rng.normal(size=num_clusters))
+    usage = 1e5 * np.exp(-(codebook**2))
+    means = []
+    levels = []
+    for share in (0, 0.01, 0.03, 0.1, 20):
+        found = choose_lengths(usage, codebook, bits, level_bits=share * usage.sum())
+        assert energy(codebook, found) <= 2.0**-bits * (1 + 1e-6)
+        means.append(float(found @ usage / usage.sum()))
+        levels.append(np.unique(found).size)
+        assert means[-1] + share * levels[-1] <= means[0] + share * levels[0]
+    assert levels == sorted(levels, reverse=True)
+    assert levels[0] > levels[2] > levels[-1] == 1
+    assert found.tolist() == [np.ceil(bits)] * num_clusters
+
+
 @pytest.mark.parametrize(("num_clusters", "bits"), [(16, 9.3), (64, 11.7)])
 def test_the_saving_is_the_divergence(num_clusters: int, bits: float) -> None:
     rng = np.random.default_rng(num_clusters)
