@@ -22,8 +22,8 @@ def cut_model(
         model: the model; nothing is changed, and what is cut away is not copied.
         values: names of values of the main graph, graph inputs among them; they become the
             outputs, without a type.
-        given: values that become graph inputs in place of what leads to them: name and ONNX
-            element type.
+        given: values that become graph inputs in place of what leads to them, initializers among
+            them: name and ONNX element type.
 
     Returns:
         The cut model, with all graph inputs of the model; with those alone that are needed, and
@@ -45,7 +45,11 @@ def cut_model(
         input=inputs,
         output=[ValueInfoProto(name=name) for name in outputs],
         value_info=[info for info in source.value_info if info.name in computed],
-        initializer=[one for one in source.initializer if one.name in needed],
+        initializer=[
+            one
+            for one in source.initializer
+            if one.name in needed and one.name not in (given or {})
+        ],
         sparse_initializer=[one for one in source.sparse_initializer if one.values.name in needed],
     )
     proto = ModelProto(

@@ -24,9 +24,11 @@ Float64 = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
 # What each layer is observed on: so many samples for each input of the widest layer that sees one
-# row for each sample, at least the second number, and so many patches over all samples.
+# row for each sample; at least so many as have these elements together, from 64 to 1,024; and so
+# many patches over all samples.
 _SAMPLES_PER_INPUT = 5
-_MIN_SAMPLES = 1024
+_MIN_SAMPLES = (64, 1024)
+_MIN_ELEMENTS = 1 << 24
 _NUM_PATCHES = 1 << 16
 
 # The sensitivity is measured on at most so many samples, fewer where samples are large, and in at
@@ -79,7 +81,8 @@ class Calibration:
             for layer in self.layers
             if layer.view is not None and all(one.window is None for one in layer.inputs)
         ]
-        wanted = max(_MIN_SAMPLES, _SAMPLES_PER_INPUT * max(widths, default=0))
+        least = int(np.clip(_MIN_ELEMENTS // _count_elements(self.feeds), *_MIN_SAMPLES))
+        wanted = max(least, _SAMPLES_PER_INPUT * max(widths, default=0))
         return _take_first(self.feeds.batches, wanted)
 
     @property
@@ -147,8 +150,7 @@ def calibrate(
 
 def _draw_probes(feeds: Feeds) -> tuple[Feed, ...]:
     """The first few samples, or batches where samples are not known."""
-    elements = sum(math.prod(array.shape[1:]) for array in feeds.sample.values() if array.ndim)
-    count = int(np.clip(_PROBE_ELEMENTS // max(1, elements), *_PROBES))
+    count = int(np.clip(_PROBE_ELEMENTS // _count_elements(feeds), *_PROBES))
     if feeds.rows is not None:
         return feeds.take(np.arange(min(count, feeds.num_samples))).batches
     return _take_first(feeds.batches, count)
@@ -158,6 +160,12 @@ def _take_first(feeds: Sequence[Feed], num_samples: int) -> tuple[Feed, ...]:
     """The first batches with so many samples in all, or all of them."""
     sizes = np.cumsum([_count_samples(feed) for feed in feeds])
     return tuple(feeds[: int(np.searchsorted(sizes, min(num_samples, sizes[-1]))) + 1])
+
+
+def _count_elements(feeds: Feeds) -> int:
+    """Of one sample."""
+    sizes = (math.prod(array.shape[1:]) for array in feeds.sample.values() if array.ndim)
+    return max(1, sum(sizes))
 
 
 def _count_samples(feed: Feed) -> int:

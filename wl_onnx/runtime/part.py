@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
@@ -16,7 +17,7 @@ from wl_onnx.runtime.weights import WeightDecoder, supply_weights
 if TYPE_CHECKING:
     from wl_onnx.graph import CompressibleModel
 
-__all__ = ["PartSession"]
+__all__ = ["PartSession", "is_plain"]
 
 Values = Mapping[str, npt.NDArray[Any]]
 
@@ -71,3 +72,8 @@ class PartSession:
             InputError: the feed does not fit the model.
         """
         return run_session(self._session, feed, self._name)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is an array of numbers, not of strings, and no sequence."""
+    return isinstance(value, np.ndarray) and value.dtype != object

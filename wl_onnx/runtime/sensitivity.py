@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from onnx import helper
 
-from wl_onnx.errors import InputError, ModelError
-from wl_onnx.graph import CompressibleModel, WeightLayer, load_model
-from wl_onnx.graph.scopes import find_bodies, find_places
-from wl_onnx.runtime.measure import run_session
+from wl_onnx.errors import InputError
+from wl_onnx.graph import find_live
+from wl_onnx.runtime.part import PartSession, is_plain
 
 if TYPE_CHECKING:
+    from wl_onnx.graph import CompressibleModel, WeightLayer
     from wl_onnx.runtime.moments import Moments
 
 __all__ = ["measure_sensitivity"]
@@ -80,7 +79,7 @@ def measure_sensitivity(
         if layer.view is None:
             continue
         rng = np.random.default_rng((seed, index))
-        session = _open(model, layer, threads)
+        behind = _Behind(model, layer, feeds, threads)
         weight = np.asarray(layer.site.numpy(), np.float64)
         matrices = layer.view.to_matrices(weight)
         noise = rng.standard_normal(matrices.shape) * (_NOISE * matrices.std())
@@ -90,22 +89,14 @@ def measure_sensitivity(
         num_rows = damages.size
         parts = np.array_split(np.arange(num_rows), min(num_rows, max_runs))
 
-        def run(
-            values: Float64, one: WeightLayer = layer, opened: Any = session
-        ) -> Iterator[Outputs]:
-            fed = values.astype(one.site.numpy().dtype)
-            for feed in feeds:
-                outputs = run_session(opened, {**feed, one.site.name: fed}, model.name)
-                yield [np.asarray(output, np.float64) for output in outputs.values()]
-
-        reference = list(run(weight))
+        reference = list(behind.run(weight))
         distance = _Distance(reference, metric, temperature)
         result = np.zeros(num_rows)
         for part in parts:
             chosen = np.zeros(num_rows)
             chosen[part] = 1
             disturbed = matrices + noise * chosen.reshape(*damages.shape, 1)
-            change = distance.measure(run(layer.view.from_matrices(disturbed)))
+            change = distance.measure(behind.run(layer.view.from_matrices(disturbed)))
             damage = damages.reshape(-1)[part].sum()
             result[part] = change / damage if damage > 0 else 0.0
         yield layer.site.key, result.reshape(damages.shape)
@@ -113,33 +104,33 @@ def measure_sensitivity(
         progress(len(layers), len(layers))
 
 
-def _open(model: CompressibleModel, layer: WeightLayer, threads: int) -> Any:
-    """A session in which the layer's weight is an input."""
-    copy = load_model(model.path or model.proto, folder=model.folder)
-    graph = copy.proto.graph
-    site = layer.site
-    place = next(p for p in find_places(find_bodies(copy.proto)) if p.key == site.key)
-    del (graph.initializer if place.node is None else graph.node)[place.index]
-    if all(one.name != site.name for one in graph.input):
-        graph.input.append(
-            helper.make_tensor_value_info(site.name, site.data_type, list(site.shape))
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    if model.external_paths:
-        # So that the bytes of a model whose data lies elsewhere can be opened.
-        key = "session.model_external_initializers_file_folder_path"
-        options.add_session_config_entry(key, str(model.folder))
-    try:
-        return onnxruntime.InferenceSession(
-            copy.proto.SerializeToString(), options, ["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's exceptions have no public base
-        raise ModelError(
-            f"cannot measure the sensitivity of {model.name}: it must be a model that onnxruntime "
-            f"loads, got: {str(error).strip().splitlines()[0]}"
-        ) from error
+class _Behind:
+    """What lies behind the first use of a layer's weight, which is fed; the rest runs once."""
+
+    def __init__(
+        self, model: CompressibleModel, layer: WeightLayer, feeds: Sequence[Feed], threads: int
+    ) -> None:
+        self._site = layer.site
+        live = find_live(model, layer.site.name)
+        before = PartSession(model, live, threads=threads)
+        self._feeds = [before.run(feed) for feed in feeds]
+        if not all(is_plain(value) for feed in self._feeds for value in feed.values()):
+            # Sequences and strings are left to the model.
+            live, self._feeds = [], [dict(feed) for feed in feeds]
+        given: dict[str, int] = {
+            name: helper.np_dtype_to_tensor_dtype(array.dtype)
+            for name, array in (self._feeds[0].items() if live else ())
+        }
+        given[layer.site.name] = layer.site.data_type
+        outputs = [info.name for info in model.proto.graph.output]
+        self._session = PartSession(model, outputs, given=given, threads=threads)
+
+    def run(self, weight: Float64) -> Iterator[Outputs]:
+        """The outputs with a weight, feed after feed."""
+        fed = weight.astype(self._site.numpy().dtype)
+        for feed in self._feeds:
+            outputs = self._session.run({**feed, self._site.name: fed})
+            yield [np.asarray(output, np.float64) for output in outputs.values()]
 
 
 class _Distance:

@@ -16,7 +16,7 @@ from onnx import helper
 
 from wl_onnx.errors import InputError
 from wl_onnx.graph import find_live, follows_from, hash_part
-from wl_onnx.runtime.part import PartSession
+from wl_onnx.runtime.part import PartSession, is_plain
 from wl_onnx.runtime.sums import MomentSums, Observed
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ class _Track:
             found = {**batch, **outputs}
             if keeps:
                 kept.append({name: found[name] for name in live})
-                room -= sum(array.nbytes for array in kept[-1].values() if _is_plain(array))
-                keeps = room >= 0 and all(_is_plain(array) for array in kept[-1].values())
+                room -= sum(array.nbytes for array in kept[-1].values() if is_plain(array))
+                keeps = room >= 0 and all(is_plain(array) for array in kept[-1].values())
             if not keeps:
                 kept.clear()
             yield {name: found[name] for name in values}
@@ -138,8 +138,3 @@ class _Track:
         if not kept or hash_part(model, kept[0]) != self._hash:
             return None
         return kept if follows_from(model, values, kept[0]) else None
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a value is an array of numbers, not of strings, and no sequence."""
-    return isinstance(value, np.ndarray) and value.dtype != object
