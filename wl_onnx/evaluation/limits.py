@@ -169,6 +169,15 @@ class Validator:
         classes = self._reference.classes
         return classes.temperature if self._is_classifier and classes is not None else None
 
+    @property
+    def loss_scale(self) -> float:
+        """About what the loss of `measure_sensitivity` is where little of the outputs is left.
+
+        1 nat for classifiers; else a tenth of the elements of all outputs of a sample, each of
+        which counts by its squared error over its variance.
+        """
+        return 1.0 if self.temperature is not None else self._reference.num_elements / 10
+
     def measure(self, model: CompressibleModel | ModelProto) -> Score:
         """Runs a model and says how far it is from the original.
 

@@ -25,11 +25,12 @@ Progress = Callable[[str, int, int], None]
 
 # What each layer is observed on: so many samples for each input of the widest layer that sees one
 # row for each sample; at least so many as have these elements together, from 64 to 1,024; and so
-# many patches over all samples.
+# many patches for each input of a convolution, over all samples.
 _SAMPLES_PER_INPUT = 5
 _MIN_SAMPLES = (64, 1024)
 _MIN_ELEMENTS = 1 << 24
-_NUM_PATCHES = 1 << 16
+_PATCHES_PER_INPUT = 64
+_NUM_PATCHES = (1 << 14, 1 << 16)
 
 # The sensitivity is measured on at most so many samples, fewer where samples are large, and in at
 # most so many runs over all layers.
@@ -85,10 +86,11 @@ class Calibration:
         wanted = max(least, _SAMPLES_PER_INPUT * max(widths, default=0))
         return _take_first(self.feeds.batches, wanted)
 
-    @property
-    def max_places(self) -> int:
-        """At how many places of each sample a convolution is observed."""
-        return -(-_NUM_PATCHES // sum(map(_count_samples, self.observed_feeds)))
+    def count_places(self, layer: WeightLayer) -> int:
+        """At how many places of each sample a layer is observed that sees many."""
+        num_columns = layer.view.matrix_shape[2] if layer.view is not None else 1
+        num_patches = int(np.clip(_PATCHES_PER_INPUT * num_columns, *_NUM_PATCHES))
+        return -(-num_patches // sum(map(_count_samples, self.observed_feeds)))
 
 
 def calibrate(
@@ -125,7 +127,7 @@ def calibrate(
         probes,
         layers=layers,
         budget_bytes=settings.budget_bytes,
-        max_places=_NUM_PATCHES // _PROBES[1],
+        max_places=_NUM_PATCHES[1] // _PROBES[1],
         seed=settings.seed,
         threads=settings.threads,
     )

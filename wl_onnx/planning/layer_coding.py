@@ -52,7 +52,8 @@ def code_layer(
     coded = {}
     if settings.codec != "bloomier":
         coded["palette"] = _code_lossless(problem, settings, codes, codebook, step, threads)
-    if settings.codec in ("auto", "bloomier"):
+    is_empty = codebook.size == 1  # nothing to store: a palette takes next to nothing
+    if settings.codec == "bloomier" or (settings.codec == "auto" and not is_empty):
         predicted = predict_filter(problem, settings.lam, codes, codebook, recipe)
         coded["bloomier"] = predicted
         if "palette" not in coded or predicted.cost(settings.lam) < coded["palette"].cost(

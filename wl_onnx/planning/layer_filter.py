@@ -72,6 +72,8 @@ def code_filter(
     """
     counts, centroids, exposure = _count(problem, codes, codebook)
     lengths = _choose_lengths(counts, centroids, exposure, settings.lam, recipe.layout)
+    if not counts.size:  # a filter has a centroid even where nothing is stored: another 0
+        counts, centroids, lengths = np.zeros(1, np.int64), np.zeros(1), np.ones(1, np.uint8)
     zero = int(np.flatnonzero(codebook == 0)[0])
     natural = problem.to_natural(codes)
     indices = np.flatnonzero(natural != zero)
@@ -91,6 +93,8 @@ def code_filter(
     decoded = problem.to_matrices(bloomier.decode_codes(blob, threads=threads)).astype(np.int32)
     # Codes of a filter are 0 for zeros; centroids ascend with 0 put back among them.
     order = np.concatenate([[zero], np.delete(np.arange(codebook.size), zero)]).astype(np.int32)
+    if codebook.size == 1:
+        order = np.zeros(2, np.int32)
     fitted = refit_codebook(
         problem.target,
         damp(problem.covariance, settings.damping),
@@ -99,7 +103,8 @@ def code_filter(
         row_weights=problem.row_weights,
         threads=threads,
     )
-    blob = bloomier.with_codebook(blob, np.delete(fitted, zero))
+    if codebook.size > 1:
+        blob = bloomier.with_codebook(blob, np.delete(fitted, zero))
     info = bloomier.inspect(blob)
     values = np.concatenate([[0.0], info.codebook.astype(np.float64)])[decoded]
     usage = np.bincount(stored, minlength=info.num_clusters)

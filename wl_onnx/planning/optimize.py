@@ -30,6 +30,9 @@ Progress = Callable[[str, int, int], None]
 
 _log = logging.getLogger(__name__)
 
+# Where the search begins: the loss that a bit may cost in units of `Validator.loss_scale`.
+_FIRST_LAM = 2e-8
+
 
 @dataclasses.dataclass(frozen=True)
 class Optimum:
@@ -91,7 +94,8 @@ def optimize(
     keys = [layer.site.key for layer in calibration.layers]
     bench = _Bench(calibration, validator, recipe, blind, target_bytes)
     bench.report_to(progress, max_trials)
-    first = Setting(factors=(1.0,) * (max(bench.blocks, default=-1) + 1))
+    factors = (1.0,) * (max(bench.blocks, default=-1) + 1)
+    first = Setting(lam=_FIRST_LAM * validator.loss_scale, factors=factors)
     result = search(
         bench.attempt,
         first,

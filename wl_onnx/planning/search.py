@@ -122,7 +122,7 @@ class _Search:
 
     def _bracket(self, trial: Trial, stride: float) -> tuple[Trial | None, Trial | None]:
         """A trial within the limits and one beyond them, next to each other."""
-        inside = outside = None
+        inside = outside = before = None
         for _ in range(_MAX_STRIDES):
             if trial.meets:
                 inside = trial
@@ -130,9 +130,13 @@ class _Search:
                 outside = trial
             if inside is not None and outside is not None:
                 break
-            factor = stride ** (self._direction if trial.meets else -self._direction)
-            setting = trial.setting
-            trial = self._try(dataclasses.replace(setting, lam=setting.lam * factor))
+            step = math.log(stride)
+            if before is not None:
+                step = _extrapolate(before, trial, step)
+            sign = self._direction if trial.meets else -self._direction
+            before, setting = trial, trial.setting
+            lam = setting.lam * math.exp(sign * step)
+            trial = self._try(dataclasses.replace(setting, lam=lam))
         return inside, outside
 
     def _narrow(self, inside: Trial, outside: Trial, near: float, cuts: int) -> tuple[Trial, Trial]:
@@ -166,6 +170,14 @@ class _Search:
                         trial = tried
                         break
         return trial
+
+
+def _extrapolate(before: Trial, trial: Trial, least: float) -> float:
+    """How far on a log scale lambda has to go for the limit, a little beyond it."""
+    run = abs(math.log(trial.setting.lam / before.setting.lam))
+    rise = abs(_to_log(trial.excess) - _to_log(before.excess))
+    wanted = 1.1 * run * abs(_to_log(trial.excess)) / rise if rise else math.inf
+    return float(np.clip(wanted, least, 3 * least))
 
 
 def _to_log(excess: float) -> float:

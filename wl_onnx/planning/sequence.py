@@ -89,7 +89,6 @@ def code_layers(
         original,
         calibration.observed_feeds,
         budget_bytes=calibration.settings.budget_bytes // 2,
-        max_places=calibration.max_places,
         seed=calibration.settings.seed,
         threads=threads,
     )
@@ -99,7 +98,7 @@ def code_layers(
             continue
         if progress is not None:
             progress(index, key)
-        moments = observer.observe(current, layer)
+        moments = observer.observe(current, layer, max_places=calibration.count_places(layer))
         problem = _pose(layer, moments, calibration.row_weights[key])
         coded = code_layer(problem, settings[key], recipe, threads=threads)
         layers[key] = coded

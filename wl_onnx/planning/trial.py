@@ -37,7 +37,7 @@ class Setting:
         factors: what the loss of each block of layers counts.
     """
 
-    lam: float = 1e-8
+    lam: float
     step_ratio: float = 0.12
     damping: float = 0.05
     factors: tuple[float, ...] = (1.0,)

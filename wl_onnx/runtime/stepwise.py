@@ -39,7 +39,6 @@ class StepwiseObserver:
         feeds: input name to array, batch after batch.
         budget_bytes: for the values that are kept, of each of the two models; where they do not
             fit, the next step runs from the model's inputs again.
-        max_places: see `observe_moments`.
         seed: see `observe_moments`.
         threads: threads of onnxruntime; 0 leaves its default.
 
@@ -53,7 +52,6 @@ class StepwiseObserver:
         feeds: Sequence[Feed],
         *,
         budget_bytes: int = 1 << 29,
-        max_places: int | None = None,
         seed: int = 0,
         threads: int = 0,
     ) -> None:
@@ -63,15 +61,17 @@ class StepwiseObserver:
             )
         self._reference = reference
         self._tracks = [_Track(feeds, budget_bytes, threads) for _ in range(2)]
-        self._max_places = max_places
         self._seed = seed
 
-    def observe(self, model: CompressibleModel, layer: WeightLayer) -> Moments:
+    def observe(
+        self, model: CompressibleModel, layer: WeightLayer, *, max_places: int | None = None
+    ) -> Moments:
         """The moments of a layer's input in a model, with those that need the reference.
 
         Args:
             model: the model as it is now, whose values have the reference's names.
             layer: a layer of the reference.
+            max_places: see `observe_moments`.
 
         Raises:
             InputError: a feed does not fit the model, an input is not finite, or the layer's
@@ -86,7 +86,7 @@ class StepwiseObserver:
             for track, one in zip(self._tracks, models, strict=True)
         ]
         for index, activations in enumerate(zip(*runs, strict=True)):
-            sums.add(activations, self._max_places, np.random.default_rng((self._seed, index)))
+            sums.add(activations, max_places, np.random.default_rng((self._seed, index)))
         return sums.finish()
 
 

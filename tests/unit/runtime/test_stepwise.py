@@ -92,7 +92,7 @@ def inputs_of_sessions(monkeypatch: pytest.MonkeyPatch) -> list[list[str] | None
 def check(observer: StepwiseObserver, model: onnx.ModelProto, key: str) -> None:
     reference = load_model(make_model())
     (layer,) = (one for one in find_layers(reference) if one.site.key == key)
-    moments = observer.observe(load_model(model), layer)
+    moments = observer.observe(load_model(model), layer, max_places=7)
     ((_, expected),) = observe_moments(
         load_model(model), make_feeds(), layers=[layer], reference=reference, max_places=7
     )
@@ -104,7 +104,7 @@ def check(observer: StepwiseObserver, model: onnx.ModelProto, key: str) -> None:
 
 
 def make_observer(**settings: Any) -> StepwiseObserver:
-    return StepwiseObserver(load_model(make_model()), make_feeds(), max_places=7, **settings)
+    return StepwiseObserver(load_model(make_model()), make_feeds(), **settings)
 
 
 def test_layer_after_layer_gives_what_the_whole_model_gives(
