@@ -1,6 +1,6 @@
 """Finding, replacing and restoring the weights of an ONNX model."""
 
-from wl_onnx.graph.assign import assign_initializer
+from wl_onnx.graph.assign import assign_initializer, read_initializer
 from wl_onnx.graph.cut import cut_model, find_live, follows_from, hash_part
 from wl_onnx.graph.decoders import OPERATORS, Decoder, find_decoders, set_cache
 from wl_onnx.graph.externalize import ExternalizedModel, externalize_weights
@@ -65,6 +65,7 @@ __all__ = [
     "measure_file",
     "measure_parts",
     "measure_tensors",
+    "read_initializer",
     "read_metadata",
     "replace_weights",
     "require_uncompressed",

@@ -19,6 +19,7 @@ from wl_onnx.graph import (
     assign_initializer,
     find_parameters,
     find_weights,
+    read_initializer,
     replace_weights,
 )
 from wl_onnx.planning.layer_problem import decode_tensor
@@ -133,7 +134,7 @@ def assemble(
     codecs = {key: one.codec for key, one in replacements.items()}
     codecs.update(dict.fromkeys(bundled, "bundle"))
     assigned = {
-        name: decode_tensor(tensor).reshape(_find_shape(model, name))
+        name: decode_tensor(tensor).reshape(read_initializer(model, name).shape)
         for name, tensor in coded.biases.items()
         if name not in bundled
     }
@@ -216,8 +217,3 @@ def _keep(parameter: Parameter) -> BundleTensor:
 def _error_share(before: npt.NDArray[np.float64], now: npt.NDArray[np.float32]) -> float:
     energy = float(np.square(before).sum())
     return float(np.square(now - before).sum()) / energy if energy else 0.0
-
-
-def _find_shape(model: CompressibleModel, name: str) -> tuple[int, ...]:
-    tensor = next(one for one in model.proto.graph.initializer if one.name == name)
-    return tuple(tensor.dims)

@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wl_onnx.codecs.bundle import BundleTensor
-from wl_onnx.graph import Replacement, assign_initializer, load_model, replace_weights
+from wl_onnx.graph import (
+    Replacement,
+    assign_initializer,
+    load_model,
+    read_initializer,
+    replace_weights,
+)
 from wl_onnx.planning.layer_coding import code_layer
 from wl_onnx.planning.layer_problem import (
     CodedLayer,
@@ -144,8 +150,7 @@ def _correct_bias(
     moments: Moments,
 ) -> Float64:
     """The bias with which the layer's output has the mean that it had."""
-    tensor = next(one for one in original.proto.graph.initializer if one.name == name)
-    bias = np.asarray(original.read(tensor), np.float64)
+    bias = np.asarray(read_initializer(original, name), np.float64)
     before = moments.mean if moments.reference_mean is None else moments.reference_mean
     shift = np.einsum("grk,gk->gr", problem.weight, before)
     shift = shift - np.einsum("grk,gk->gr", coded.values, moments.mean)
