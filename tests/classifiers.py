@@ -131,9 +131,7 @@ def make_conv_classifier(*, group: int = 1, num_samples: int = 160) -> Classifie
 def make_lstm(num_batches: int = 8) -> tuple[onnx.ModelProto, list[dict[str, Array]]]:
     """A model none of whose layers can be observed, and feeds `[5, 3, 12]`."""
     rng = np.random.default_rng(5)
-    feeds = [
-        {"x": rng.standard_normal((5, 3, 12)).astype(np.float32)} for _ in range(num_batches)
-    ]
+    feeds = [{"x": rng.standard_normal((5, 3, 12)).astype(np.float32)} for _ in range(num_batches)]
     tensors = {
         "W": rng.standard_normal((1, 64, 12)).astype(np.float32),
         "R": rng.standard_normal((1, 64, 16)).astype(np.float32) / 4,

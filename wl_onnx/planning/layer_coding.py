@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,13 @@ from wl_onnx.codecs import bundle, palette
 from wl_onnx.codecs.bundle import BundleTensor
 from wl_onnx.evaluation.tensor_report import palette_fields
 from wl_onnx.planning.layer_filter import code_filter, predict_filter
-from wl_onnx.planning.layer_problem import CodedLayer, LayerProblem, LayerSettings
+from wl_onnx.planning.layer_problem import (
+    CodedLayer,
+    LayerProblem,
+    LayerSettings,
+    choose_codebook_type,
+    round_step,
+)
 from wl_onnx.planning.palette import row_lengths
 from wl_onnx.simplify.compensate import (
     choose_step,
@@ -81,8 +87,7 @@ def _quantize(
     )
     if largest:
         step = min(max(step, largest / _MAX_LEVEL), 2 * largest)
-    # A step of few bits takes less room.
-    step = float(np.float16(step)) or step
+    step = round_step(step)
     quantization = quantize_layer(
         problem.target,
         problem.covariance,
@@ -112,10 +117,11 @@ def _code_lossless(
         codebook,
         row_weights=problem.row_weights,
         threads=threads,
-    ).astype(np.float16)
+    )
     choices = [_code_step(problem, codes, codebook, step, threads)]
-    if (np.diff(fitted) > 0).all() and np.isfinite(fitted).all():
-        choices.append(_code_codebook(problem, codes, fitted, threads))
+    if choose_codebook_type(fitted) == "float16":
+        half = fitted.astype(np.float16)
+        choices.append(_code_codebook(problem, codes, half, threads))
     return min(choices, key=lambda one: one.cost(settings.lam))
 
 
@@ -132,7 +138,7 @@ def _code_step(
     energy = float((product * levels).sum())
     if energy > 0:
         scaled = float((product * problem.target).sum()) / energy
-        step = float(np.float16(scaled)) or step
+        step = round_step(scaled) if scaled > 0 else step
     low, high = int(levels.min()), int(levels.max())
     even = np.arange(low, high + 1) * step
     natural = problem.to_natural(levels)
@@ -173,21 +179,34 @@ def _choose_container(
     threads: int,
 ) -> CodedLayer:
     site = problem.layer.site
-    damage = problem.measure(values)
     blob = palette.encode(
         codes.astype(np.uint16),
         codebook=codebook,
         row_length=row_lengths(site.shape),
-        codebook_type="float16" if np.isfinite(codebook.astype(np.float16)).all() else "float32",
+        codebook_type=choose_codebook_type(codebook),
         threads=threads,
     )
     info = palette.inspect(blob)
-    values = info.codebook.astype(np.float64)[problem.to_matrices(codes)]
     counts = np.bincount(codes, minlength=info.num_clusters)
-    fields = {**palette_fields(info, counts), **problem.measure_error(values), "epsilon": 0.0}
+    fields = palette_fields(info, counts)
     size_bits = 8 * len(blob)
     if site.num_weights <= _MAX_BUNDLED and not site.scope:
         alone_bits = 8 * (len(bundle.encode([tensor])) - _FRAME_BYTES)
         if alone_bits < size_bits:
-            return CodedLayer("bundle", b"", tensor, alone_bits, values, damage, fields)
-    return CodedLayer("palette", blob, None, size_bits, values, problem.measure(values), fields)
+            return _finish(problem, "bundle", b"", tensor, alone_bits, values, fields)
+    values = info.codebook.astype(np.float64)[problem.to_matrices(codes)]
+    return _finish(problem, "palette", blob, None, size_bits, values, fields)
+
+
+def _finish(
+    problem: LayerProblem,
+    codec: str,
+    blob: bytes,
+    tensor: BundleTensor | None,
+    size_bits: int,
+    values: Float64,
+    fields: dict[str, Any],
+) -> CodedLayer:
+    fields = {**fields, **problem.measure_error(values), "epsilon": 0.0}
+    damage = problem.measure(values)
+    return CodedLayer(codec, blob, tensor, size_bits, values, damage, fields)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from wl_onnx.codecs import bloomier, bounds
 from wl_onnx.evaluation.tensor_report import filter_fields
 from wl_onnx.planning.encoding import encode_filter
-from wl_onnx.planning.layer_problem import CodedLayer
+from wl_onnx.planning.layer_problem import CodedLayer, choose_codebook_type
 from wl_onnx.simplify.compensate import damp, refit_codebook
 
 if TYPE_CHECKING:
@@ -70,15 +70,18 @@ def code_filter(
     Raises:
         EncodeError: no filter exists for the keys with the hash that the recipe names.
     """
+    if codebook.size == 1:
+        codebook = np.array([0.0, 1.0])  # a filter has a centroid even where nothing is stored
     counts, centroids, exposure = _count(problem, codes, codebook)
     lengths = _choose_lengths(counts, centroids, exposure, settings.lam, recipe.layout)
-    if not counts.size:  # a filter has a centroid even where nothing is stored: another 0
-        counts, centroids, lengths = np.zeros(1, np.int64), np.zeros(1), np.ones(1, np.uint8)
     zero = int(np.flatnonzero(codebook == 0)[0])
     natural = problem.to_natural(codes)
     indices = np.flatnonzero(natural != zero)
     stored = natural[indices]
     stored = (stored - (stored > zero)).astype(np.uint16)
+    codebook_type = recipe.codebook
+    if codebook_type == "float16":
+        codebook_type = choose_codebook_type(codebook)
     blob = encode_filter(
         problem.layer.site.key,
         recipe,
@@ -88,13 +91,11 @@ def code_filter(
         num_weights=natural.size,
         codebook=centroids,
         bits=lengths if recipe.layout == "prefix" else int(lengths.max(initial=1)),
-        codebook_type=recipe.codebook,
+        codebook_type=codebook_type,
     )
     decoded = problem.to_matrices(bloomier.decode_codes(blob, threads=threads)).astype(np.int32)
     # Codes of a filter are 0 for zeros; centroids ascend with 0 put back among them.
     order = np.concatenate([[zero], np.delete(np.arange(codebook.size), zero)]).astype(np.int32)
-    if codebook.size == 1:
-        order = np.zeros(2, np.int32)
     fitted = refit_codebook(
         problem.target,
         damp(problem.covariance, settings.damping),
@@ -103,7 +104,7 @@ def code_filter(
         row_weights=problem.row_weights,
         threads=threads,
     )
-    if codebook.size > 1:
+    if codebook_type == "float32" or choose_codebook_type(fitted) == "float16":
         blob = bloomier.with_codebook(blob, np.delete(fitted, zero))
     info = bloomier.inspect(blob)
     values = np.concatenate([[0.0], info.codebook.astype(np.float64)])[decoded]

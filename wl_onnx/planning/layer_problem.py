@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from wl_onnx.codecs.bundle import BundleTensor
     from wl_onnx.graph import MatrixView, WeightLayer
 
-__all__ = ["CODECS", "CodedLayer", "LayerProblem", "LayerSettings", "decode_tensor"]
+__all__ = [
+    "CODECS",
+    "CodedLayer",
+    "LayerProblem",
+    "LayerSettings",
+    "choose_codebook_type",
+    "decode_tensor",
+    "round_step",
+]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -122,3 +130,21 @@ class CodedLayer:
 def decode_tensor(tensor: BundleTensor) -> npt.NDArray[np.float32]:
     """What a part of a bundle decodes to: float32 [n]."""
     return bundle.decode(bundle.encode([tensor]))[0]
+
+
+def round_step(step: float) -> float:
+    """A step of few bits, which takes less room: 11 of them, as in float16, in any range."""
+    mantissa, exponent = np.frexp(step)
+    return float(np.ldexp(np.rint(mantissa * 2048), exponent - 11))
+
+
+def choose_codebook_type(codebook: npt.NDArray[np.floating]) -> str:
+    """ "float16" where it moves no centroid far towards its neighbours, else "float32".
+
+    Args:
+        codebook: ascending.
+    """
+    with np.errstate(over="ignore"):
+        moved = np.abs(codebook.astype(np.float16) - codebook.astype(np.float64))
+    distance = float(np.diff(codebook).min(initial=np.abs(codebook).max()))
+    return "float16" if moved.max() <= distance / 4 else "float32"

@@ -23,6 +23,7 @@ from wl_onnx.planning.layer_problem import (
     LayerProblem,
     LayerSettings,
     decode_tensor,
+    round_step,
 )
 from wl_onnx.runtime.stepwise import StepwiseObserver
 from wl_onnx.simplify.compensate import center_moments, retarget
@@ -172,6 +173,6 @@ def _round_bias(bias: Float64, problem: LayerProblem, lam: float) -> BundleTenso
     if positive.size:
         wanted = float(np.sqrt(12 * lam / (2 * np.log(2) * np.median(positive))))
         step = max(step, min(wanted, largest))
-    step = float(np.float16(step)) or step or 1.0
+    step = round_step(step) or 1.0
     levels = np.rint(bias.reshape(-1) / step).astype(np.int64)
     return BundleTensor(levels=levels, step=step)
