@@ -41,7 +41,8 @@ def predict_filter(
     """
     counts, centroids, exposure = _count(problem, codes, codebook)
     lengths = _choose_lengths(counts, centroids, exposure, lam, recipe.layout)
-    false_positives = float((2.0**-lengths * centroids**2).sum()) * exposure
+    rates = 2.0 ** -lengths.astype(np.float64)  # as integers they have no sign
+    false_positives = float((rates * centroids**2).sum()) * exposure
     values = codebook[codes]
     size_bits = int(_CELLS[recipe.layout] * float((counts * lengths).sum())) + 1
     damage = problem.measure(values) + false_positives

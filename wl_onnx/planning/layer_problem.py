@@ -139,10 +139,13 @@ def round_step(step: float) -> float:
 
 
 def choose_codebook_type(codebook: npt.NDArray[np.floating]) -> str:
-    """ "float16" where it moves no centroid far towards its neighbours, else "float32".
+    """The smaller of float16 and float32 that moves no centroid far towards its neighbours.
 
     Args:
         codebook: ascending.
+
+    Returns:
+        "float16" or "float32".
     """
     with np.errstate(over="ignore"):
         moved = np.abs(codebook.astype(np.float16) - codebook.astype(np.float64))
