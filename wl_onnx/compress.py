@@ -24,6 +24,7 @@ from wl_onnx.graph import (
     Parameter,
     WeightSite,
     check_output,
+    find_layers,
     find_weights,
     fits_in_proto,
     hash_source,
@@ -151,10 +152,13 @@ def compress(
         carried.check_model(loaded.name, source.sha256)
         recipe = carried.amend(recipe)
     is_calibrated = _check_goal(limits, data, target_size, carried)
+    _check_companions(data, validation_data, calibration_cache, max_trials)
     if strip:
         strip_model(loaded)
     plain_bytes = measure_file(loaded)
     sites = find_weights(loaded)
+    if carried is not None:
+        carried.check_weights(loaded.name, _find_planned(loaded, sites, is_calibrated))
     _check_globs(recipe, sites)
 
     if is_calibrated:
@@ -250,6 +254,26 @@ def _check_goal(limits: Limits, data: Any, target_size: int | None, plan: Plan |
             "target_size) or a plan, got none"
         )
     return is_calibrated
+
+
+def _check_companions(data: Any, validation_data: Any, cache: Any, max_trials: int) -> None:
+    """Refuses what says how to look at data where there is none."""
+    for name, value in (("validation_data", validation_data), ("calibration_cache", cache)):
+        if data is None and value is not None:
+            raise InputError(f"cannot use {name}: it must come with data to calibrate on, got none")
+    if max_trials < 1:
+        raise InputError(
+            f"cannot search: max_trials must be a whole number of at least 1, got {max_trials}"
+        )
+
+
+def _find_planned(
+    model: CompressibleModel, sites: Sequence[WeightSite], is_calibrated: bool
+) -> set[str]:
+    """The weights that a plan may name."""
+    if not is_calibrated:
+        return {site.key for site in sites}
+    return {layer.site.key for layer in find_layers(model) if layer.view is not None}
 
 
 def decompress(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import glob
 import json
-import math
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from wl_onnx.recipe import Recipe, Rule
 
 if TYPE_CHECKING:
     from wl_onnx.graph import WeightSite
+    from wl_onnx.planning.encoding import EncodedWeight
 
 __all__ = ["Plan", "load_plan"]
 
@@ -59,7 +60,7 @@ class Plan:
     @classmethod
     def of_recipe(
         cls, model: str, source_sha256: str, recipe: Recipe, sites: Sequence[WeightSite],
-        coded: Mapping[str, Any],
+        coded: Mapping[str, EncodedWeight],
     ) -> Plan:  # fmt: skip
         """The plan of a compression without data; weights that are not coded stay as they are."""
         tensors: dict[str, dict[str, Any]] = {}
@@ -70,6 +71,9 @@ class Plan:
             else:
                 tensors[site.key] = {name: getattr(own, name) for name in _RECIPE_FIELDS}
                 tensors[site.key]["codec"] = own.codec or "bloomier"
+                if recipe.prune_scope == "global":
+                    share = float(coded[site.key].fields["sparsity"])
+                    tensors[site.key]["sparsity"] = min(share, 1 - sys.float_info.epsilon)
         return cls(model, source_sha256, False, tensors)
 
     @property
@@ -101,6 +105,25 @@ class Plan:
                 f"cannot carry out the plan on {name}: it must be made for this model "
                 f"({source_sha256[:12]}), got one for {self.model} ({self.source_sha256[:12]})"
             )
+
+    def check_weights(self, name: str, keys: Collection[str]) -> None:
+        """Refuses tensors that cannot be coded as the plan says.
+
+        Args:
+            name: the model's.
+            keys: of the weights that can be.
+
+        Raises:
+            InputError: the plan names another tensor.
+        """
+        for key in self.tensors:
+            if key not in keys:
+                known = ", ".join(sorted(keys)[:8]) + (", ..." if len(keys) > 8 else "")
+                kind = "weights whose layers are observed" if self.is_calibrated else "weights"
+                raise InputError(
+                    f"cannot carry out the plan on {name}: its tensors must be {kind} "
+                    f"({known or 'none'}), got {key}"
+                )
 
     def describe(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """The plan as JSON has it, beside what is predicted of each tensor.
@@ -197,7 +220,8 @@ def _check_settings(values: Mapping[str, Any]) -> None:
     for field in ("lam", "step_ratio", "damping"):
         value = getattr(settings, field)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (is_number and math.isfinite(value) and value > 0):
+        # An integer may be more than a float can be.
+        if not (is_number and 0 < value <= sys.float_info.max):
             raise InputError(f"{field} must be a number above 0, got {value!r}")
 
 

@@ -27,13 +27,15 @@ class Bench:
         limit: most loss; or with a target most size.
         target_bytes: see `Trial`.
         noise: deviation of the noise, on a log scale.
-        best: numbers at which the rest is best.
+        depths: how much each of the other numbers counts.
+        best: what each of them is best at.
         stop: raises KeyboardInterrupt in the trial of this number.
     """
 
     limit: float = 1.0
     target_bytes: int | None = None
     noise: float = 0.0
+    depths: tuple[float, ...] = (0.1, 0.05, 0.25, 0.25, 0.25)
     best: tuple[float, ...] = (0.2, 0.03, 1.5, 0.8, 1.0)
     stop: int | None = None
     trials: list[Trial] = dataclasses.field(default_factory=list)
@@ -43,9 +45,9 @@ class Bench:
         numbers = (setting.step_ratio, setting.damping, *setting.factors)
         bad = sum(
             weight * math.log(number / best) ** 2
-            for weight, number, best in zip((0.1, 0.05, *(0.25,) * 3), numbers, self.best)
+            for weight, number, best in zip(self.depths, numbers, self.best, strict=True)
         )
-        scale = math.prod(f**w for f, w in zip(setting.factors, WEIGHTS))
+        scale = math.prod(f**w for f, w in zip(setting.factors, WEIGHTS, strict=True))
         lam = setting.lam / scale
         return 1e6 * (lam / 1e-8) ** -0.25 * math.exp(bad), (lam / 1e-5) ** 0.9 * math.exp(bad)
 
@@ -186,7 +188,7 @@ def test_losses_that_are_zero() -> None:
         score = dataclasses.replace(trial.score, divergence=0.0, excess=-math.inf, meets=True)
         return dataclasses.replace(trial, score=score)
 
-    assert search(attempt, Setting(factors=(1.0,)), max_trials=20).best is not None
+    assert search(attempt, Setting(factors=(1.0, 1.0, 1.0)), max_trials=20).best is not None
 
 
 @pytest.mark.parametrize("stop", [1, 5, 12])
