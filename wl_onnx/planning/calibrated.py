@@ -144,6 +144,9 @@ def compress_calibrated(
     for key, one in coded.settings.items():
         if one.codec == "none":
             reasons[key] = "is left as it is by the plan"
+    for site in chosen:
+        if site.key not in assembly.codecs:
+            reasons.setdefault(site.key, "would not shrink")
     return CalibratedModel(assembly, reasons, coded.settings, search)
 
 
@@ -162,6 +165,13 @@ def _check_recipe(recipe: Recipe) -> None:
                 f"cannot search: {field} must be left to the search where there is data, got "
                 f"{value}"
             )
+    for rule in recipe.rules:
+        for field, _ in rule.values:
+            if field in _LEFT_TO_THE_SEARCH:
+                raise InputError(
+                    f"cannot search: {field} must be left to the search where there is data, got "
+                    f"a rule about it for {rule.match}"
+                )
 
 
 def _load_data(model: CompressibleModel, goal: Goal, seed: int) -> tuple[Feeds, Feeds]:

@@ -154,6 +154,8 @@ def _draw_probes(feeds: Feeds) -> tuple[Feed, ...]:
     """The first few samples, or batches where samples are not known."""
     count = int(np.clip(_PROBE_ELEMENTS // _count_elements(feeds), *_PROBES))
     if feeds.rows is not None:
+        if feeds.rows.is_fixed:
+            count = max(count, feeds.rows.size)
         return feeds.take(np.arange(min(count, feeds.num_samples))).batches
     return _take_first(feeds.batches, count)
 

@@ -107,7 +107,8 @@ def code_layers(
             progress(index, key)
         moments = observer.observe(current, layer, max_places=calibration.count_places(layer))
         problem = _pose(layer, moments, calibration.row_weights[key])
-        coded = code_layer(problem, settings[key], recipe, threads=threads)
+        own = recipe.for_tensor(key) or recipe
+        coded = code_layer(problem, settings[key], own, threads=threads)
         layers[key] = coded
         _put(current, problem, coded)
         if layer.bias is not None:
