@@ -299,7 +299,7 @@ def test_other_element_types(dtype: type) -> None:
     classifier = make_mlp_classifier(dtype=dtype)
     result = wl_onnx.compress(classifier.model, data=classifier.data, max_drop=1.0, max_trials=4)
     assert result.report["search"]["drop"] <= 1.0
-    assert result.report["weights"]["ratio"] > 4
+    assert result.report["weights"]["ratio"] > np.dtype(dtype).itemsize
     plain = decode(result)
     assert {t.data_type for t in plain.graph.initializer} == {
         helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -316,7 +316,7 @@ def test_a_model_without_any_bias() -> None:
     assert snr_db(run(classifier.model, classifier.x), run(decode(result), classifier.x)) > 12
 
 
-@pytest.mark.parametrize("scale", [1e-9, 1e-4, 1e5])
+@pytest.mark.parametrize("scale", [1e-12, 1e-5, 1e6])
 def test_weights_of_any_scale(scale: float) -> None:
     classifier = make_mlp_classifier(scale=scale)
     result = wl_onnx.compress(classifier.model, data=classifier.data, min_snr=20.0, max_trials=10)
@@ -388,9 +388,9 @@ def test_stripped_and_compressed(classifier: Classifier) -> None:
 def test_files(classifier: Classifier, tmp_path: Path, blobs: Any) -> None:
     """A model with its tensors in another file, blobs in either place; nothing else is written."""
     path, small = tmp_path / "in.onnx", tmp_path / "small.onnx"
-    onnx.save_model(
-        classifier.model, path, save_as_external_data=True, location="in.data", size_threshold=0
-    )
+    copy = onnx.ModelProto()
+    copy.CopyFrom(classifier.model)  # saving changes it
+    onnx.save_model(copy, path, save_as_external_data=True, location="in.data", size_threshold=0)
     before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
     recipe = Recipe(blobs=blobs)
     options = {"data": classifier.data, "min_snr": 15.0, "max_trials": 3, "recipe": recipe}

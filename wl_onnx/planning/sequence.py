@@ -26,7 +26,7 @@ from wl_onnx.planning.layer_problem import (
     round_step,
 )
 from wl_onnx.runtime.stepwise import StepwiseObserver
-from wl_onnx.simplify.compensate import center_moments, retarget
+from wl_onnx.simplify.compensate import center_moments, make_semidefinite, retarget
 
 if TYPE_CHECKING:
     from wl_onnx.graph import CompressibleModel, WeightLayer
@@ -106,9 +106,16 @@ def code_layers(
         if progress is not None:
             progress(index, key)
         moments = observer.observe(current, layer, max_places=calibration.count_places(layer))
-        problem = _pose(layer, moments, calibration.row_weights[key])
         own = recipe.for_tensor(key) or recipe
-        coded = code_layer(problem, settings[key], own, threads=threads)
+        covariance = center_moments(moments.second, moments.mean)
+        problem = _pose(layer, moments, covariance, calibration.row_weights[key])
+        try:
+            coded = code_layer(problem, settings[key], own, threads=threads)
+        except np.linalg.LinAlgError:
+            # Inputs that hardly change about a large mean: the rest of a difference is rounding.
+            covariance = make_semidefinite(covariance)
+            problem = _pose(layer, moments, covariance, calibration.row_weights[key])
+            coded = code_layer(problem, settings[key], own, threads=threads)
         layers[key] = coded
         _put(current, problem, coded)
         if layer.bias is not None:
@@ -129,11 +136,12 @@ def _put(model: CompressibleModel, problem: LayerProblem, coded: CodedLayer) -> 
     assign_initializer(model, site.key, np.ascontiguousarray(natural))
 
 
-def _pose(layer: WeightLayer, moments: Moments, row_weights: Float64) -> LayerProblem:
+def _pose(
+    layer: WeightLayer, moments: Moments, covariance: Float64, row_weights: Float64
+) -> LayerProblem:
     view = layer.view
     assert view is not None  # noqa: S101  a calibration has no others
     weight = np.asarray(view.to_matrices(layer.site.numpy()), np.float64)
-    covariance = center_moments(moments.second, moments.mean)
     target = weight
     if moments.cross is not None and moments.reference_mean is not None:
         cross = moments.cross - moments.reference_mean[:, :, None] * moments.mean[:, None, :]

@@ -28,6 +28,7 @@ __all__ = [
     "choose_step",
     "correct_bias",
     "damp",
+    "make_semidefinite",
     "measure_damage",
     "quantize_layer",
     "refit_codebook",
@@ -86,6 +87,20 @@ def center_moments(second: Float64, mean: Float64) -> Float64:
     moves = variance > _ROUNDING * energy
     covariance *= moves[:, :, None] & moves[:, None, :]
     return covariance
+
+
+def make_semidefinite(covariance: Float64) -> Float64:
+    """The covariance without its negative eigenvalues, which only rounding can have made.
+
+    Args:
+        covariance: `[num_groups, k, k]`, symmetric.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    kept = np.maximum(values, 0)[:, None, :]
+    cleared: Float64 = ((vectors * kept) @ vectors.swapaxes(1, 2)).astype(np.float64)
+    # What never changes stays exactly so.
+    alive = np.einsum("gii->gi", covariance) > 0
+    return cleared * (alive[:, :, None] & alive[:, None, :])
 
 
 def damp(covariance: Float64, share: float) -> Float64:

@@ -11,6 +11,7 @@ from wl_onnx.simplify.compensate import (
     choose_step,
     correct_bias,
     damp,
+    make_semidefinite,
     measure_damage,
     quantize_layer,
     refit_codebook,
@@ -219,3 +220,18 @@ def test_the_chosen_step_is_near_the_best_at_many_bits() -> None:
         for factor in (0.25, 1, 4)
     }
     assert sums[1] == min(sums.values())
+
+
+def test_what_rounding_made_negative_is_cleared() -> None:
+    rng = np.random.default_rng(30)
+    noise = rng.standard_normal((2, 6, 6))
+    covariance = noise + noise.swapaxes(1, 2)
+    covariance[:, 2] = covariance[:, :, 2] = 0
+    np.einsum("gii->gi", covariance)[...] = [0.1, 0.1, 0, 0.1, 0.1, 0.1]
+    assert np.linalg.eigvalsh(covariance).min() < -1
+    cleared = make_semidefinite(covariance)
+    assert np.linalg.eigvalsh(cleared).min() > -1e-12
+    assert not cleared[:, 2].any()
+    # The nearest one: what was definite stays.
+    np.testing.assert_allclose(make_semidefinite(cleared), cleared, atol=1e-12)
+    assert (np.linalg.norm(cleared - covariance, axis=(1, 2)) > 0).all()
