@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from wl_onnx.codecs import bundle
-from wl_onnx.codecs.bundle import BundleTensor
+from wl_onnx.codecs.bundle import MAX_BUNDLE_WEIGHTS, BundleTensor
 from wl_onnx.evaluation.tensor_report import bundle_fields
 from wl_onnx.graph import (
     Bundle,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from wl_onnx.planning.layer_problem import CodedLayer
     from wl_onnx.planning.sequence import CodedLayers
     from wl_onnx.recipe import Recipe
+
+    _Group = list[tuple[WeightSite | Parameter, BundleTensor]]
 
 __all__ = ["Assembly", "assemble", "form_replacement"]
 
@@ -109,8 +111,7 @@ def assemble(
         for one in find_parameters(model)
         if recipe.selects(one.key) and recipe.for_tensor(one.key) is not None
     ]
-    groups: dict[int, list[tuple[WeightSite | Parameter, BundleTensor]]]
-    groups = collections.defaultdict(list)
+    groups: dict[int, _Group] = collections.defaultdict(list)
     replacements: dict[str, Replacement] = {}
     fields: dict[str, Mapping[str, Any]] = {}
     for key, layer in coded.layers.items():
@@ -128,7 +129,10 @@ def assemble(
         tensor = coded.biases.get(parameter.name) or _keep(parameter)
         groups[parameter.data_type].append((parameter, tensor))
     bundles = [
-        one for group in groups.values() if (one := _form_bundle(group, fields, coded)) is not None
+        one
+        for group in groups.values()
+        for part in _divide(group)
+        if (one := _form_bundle(part, fields, coded)) is not None
     ]
     bundled = {key for one in bundles for key in one.keys}
     codecs = {key: one.codec for key, one in replacements.items()}
@@ -171,8 +175,22 @@ def form_replacement(
     return Replacement(blob, summary, codec=codec)
 
 
+def _divide(group: _Group) -> Iterator[_Group]:
+    """The tensors of one type in as many parts as a bundle's size demands."""
+    part: _Group = []
+    num_weights = 0
+    for owner, tensor in group:
+        if part and num_weights + owner.num_weights > MAX_BUNDLE_WEIGHTS:
+            yield part
+            part, num_weights = [], 0
+        part.append((owner, tensor))
+        num_weights += owner.num_weights
+    if part:
+        yield part
+
+
 def _form_bundle(
-    group: list[tuple[WeightSite | Parameter, BundleTensor]],
+    group: _Group,
     fields: dict[str, Mapping[str, Any]],
     coded: CodedLayers,
 ) -> Bundle | None:

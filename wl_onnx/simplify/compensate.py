@@ -100,7 +100,8 @@ def make_semidefinite(covariance: Float64) -> Float64:
     cleared: Float64 = ((vectors * kept) @ vectors.swapaxes(1, 2)).astype(np.float64)
     # What never changes stays exactly so.
     alive = np.einsum("gii->gi", covariance) > 0
-    return cleared * (alive[:, :, None] & alive[:, None, :])
+    cleared *= alive[:, :, None] & alive[:, None, :]
+    return cleared
 
 
 def damp(covariance: Float64, share: float) -> Float64:
