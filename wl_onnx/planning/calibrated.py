@@ -137,7 +137,8 @@ def compress_calibrated(
         coded, assembly = result.trial.coded, result.trial.assembly
         search = result.describe(validator.baseline)
     else:
-        settings = {key: planned.get(key, LayerSettings(codec="none")) for key in observed}
+        left = LayerSettings(codec="none")
+        settings = {one.site.key: planned.get(one.site.key, left) for one in layers}
         coded = code_layers(calibration, settings, recipe, progress=_count(progress, len(layers)))
         assembly = assemble(model, coded, recipe, blind)
         search = {}
