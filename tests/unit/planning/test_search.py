@@ -64,8 +64,8 @@ class Bench:
         self.trials.append(trial)
         return trial
 
-    def run(self, max_trials: int = 32, **first: float) -> SearchResult:
-        setting = Setting(factors=(1.0, 1.0, 1.0), **first)
+    def run(self, max_trials: int = 32, lam: float = 1e-8) -> SearchResult:
+        setting = Setting(lam, factors=(1.0, 1.0, 1.0))
         result = search(
             self, setting, max_trials=max_trials, grows_with_lam=self.target_bytes is None
         )
@@ -114,7 +114,7 @@ def test_the_least_loss_in_a_size(target: int) -> None:
     result = bench.run()
     assert result.best is not None
     assert 0.95 * target < result.best.size_bytes <= target
-    first = bench(Setting(factors=(1.0, 1.0, 1.0)))
+    first = bench(Setting(1e-8, factors=(1.0, 1.0, 1.0)))
     # The loss of the first setting at that size.
     loss = first.divergence * (first.size_bytes / target) ** (0.9 / 0.25)
     assert result.best.divergence < loss
@@ -173,7 +173,7 @@ def test_losses_that_are_not_finite() -> None:
         bench.trials[-1] = dataclasses.replace(trial, score=score)
         return bench.trials[-1]
 
-    result = search(attempt, Setting(factors=(1.0, 1.0, 1.0)), max_trials=32)
+    result = search(attempt, Setting(1e-8, factors=(1.0, 1.0, 1.0)), max_trials=32)
     assert result.best is not None
     assert result.best.meets
     assert result.best.size_bytes < 1.15 * least_size(bench)
@@ -188,7 +188,7 @@ def test_losses_that_are_zero() -> None:
         score = dataclasses.replace(trial.score, divergence=0.0, excess=-math.inf, meets=True)
         return dataclasses.replace(trial, score=score)
 
-    assert search(attempt, Setting(factors=(1.0, 1.0, 1.0)), max_trials=20).best is not None
+    assert search(attempt, Setting(1e-8, factors=(1.0, 1.0, 1.0)), max_trials=20).best is not None
 
 
 @pytest.mark.parametrize("stop", [1, 5, 12])

@@ -33,8 +33,8 @@ def test_blocks_of_equal_layers_are_of_about_equal_size(count: int) -> None:
 
 
 def test_numbers_that_can_be_varied() -> None:
-    assert Setting().num_numbers == 2
-    assert Setting(factors=(1.0, 1.0, 1.0)).num_numbers == 5
+    assert Setting(1e-8).num_numbers == 2
+    assert Setting(1e-8, factors=(1.0, 1.0, 1.0)).num_numbers == 5
 
 
 @pytest.mark.parametrize("factor", [1.5, 0.4])
@@ -55,7 +55,7 @@ def test_one_number_is_varied_and_lambda_follows(factor: float) -> None:
 
 @pytest.mark.parametrize("index", range(4))
 def test_a_number_is_varied_and_back(index: int) -> None:
-    setting = Setting(factors=(1.0, 3.0))
+    setting = Setting(1e-8, factors=(1.0, 3.0))
     back = setting.vary(index, 1.7, (0.4, 0.6)).vary(index, 1 / 1.7, (0.4, 0.6))
     for field in dataclasses.fields(Setting):
         assert getattr(back, field.name) == pytest.approx(getattr(setting, field.name))
@@ -64,7 +64,7 @@ def test_a_number_is_varied_and_back(index: int) -> None:
 def test_what_a_trial_is_judged_by() -> None:
     score = Score(drop=None, kl=None, snr_db=None, divergence=0.5, meets=False, excess=0.25)
     trial = Trial(
-        Setting(), CodedLayers({}, {}, {}), Assembly({}, (), {}, (), {}, {}), 300, score, (1.0,)
+        Setting(1e-8), CodedLayers({}, {}, {}), Assembly({}, (), {}, (), {}, {}), 300, score, (1.0,)
     )
     assert (trial.meets, trial.excess, trial.cost) == (False, 0.25, 300)
     for target, meets, excess in ((400, True, -0.25), (300, True, 0.0), (200, False, 0.5)):
