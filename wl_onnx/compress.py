@@ -163,12 +163,9 @@ def compress(
 
     if is_calibrated:
         goal = Goal(data, validation_data, limits, target_size, max_trials, calibration_cache)
-        settings = None if carried is None else carried.settings
-        found = compress_calibrated(
-            loaded, sites, recipe, goal, planned=settings, progress=progress
-        )
+        found = compress_calibrated(loaded, sites, recipe, goal, plan=carried, progress=progress)
         assembly, reasons = found.assembly, found.reasons
-        made = Plan.of_settings(loaded.name, source.sha256, found.settings)
+        made = Plan.of_settings(loaded.name, source.sha256, found.settings, found.temperature)
     else:
         found = None
         encoded, reasons = encode_by_recipe(sites, recipe, progress)

@@ -173,10 +173,9 @@ class Validator:
     def loss_scale(self) -> float:
         """About what the loss of `measure_sensitivity` is where little of the outputs is left.
 
-        1 nat for classifiers; else a tenth of the elements of all outputs of a sample, each of
-        which counts by its squared error over its variance.
+        1 nat for classifiers; else a tenth of the energy of the outputs.
         """
-        return 1.0 if self.temperature is not None else self._reference.num_elements / 10
+        return 1.0 if self.temperature is not None else 0.1
 
     def measure(self, model: CompressibleModel | ModelProto) -> Score:
         """Runs a model and says how far it is from the original.

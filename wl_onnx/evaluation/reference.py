@@ -75,15 +75,6 @@ class Reference:
             and self.batches[0][self.first].ndim == 2
         )
 
-    @property
-    def num_elements(self) -> float:
-        """Elements of all outputs of a sample."""
-        sizes = [
-            sum(one.size / max(1, len(one)) if one.ndim else 1 for one in outputs.values())
-            for outputs in self.batches[:1]
-        ]
-        return max(1.0, sum(sizes))
-
     def run(self, session: InferenceSession, name: str) -> list[Outputs] | None:
         """The outputs of another model on the same feeds.
 

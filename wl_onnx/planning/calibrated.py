@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wl_onnx.evaluation import Feeds
     from wl_onnx.graph import CompressibleModel, WeightLayer, WeightSite
     from wl_onnx.planning.encoding import EncodedWeight
+    from wl_onnx.planning.plan import Plan
 
 __all__ = ["CalibratedModel", "Goal", "compress_calibrated"]
 
@@ -74,12 +75,14 @@ class CalibratedModel:
         assembly: what is put into the model.
         reasons: by weight key, why a weight is left as it is.
         settings: by weight key, how each observed weight is coded.
+        temperature: of the loss, see `calibrate`.
         search: what was measured, for the report.
     """
 
     assembly: Assembly
     reasons: Mapping[str, str]
     settings: Mapping[str, LayerSettings]
+    temperature: float | None
     search: Mapping[str, Any]
 
 
@@ -89,7 +92,7 @@ def compress_calibrated(
     recipe: Recipe,
     goal: Goal,
     *,
-    planned: Mapping[str, LayerSettings] | None = None,
+    plan: Plan | None = None,
     progress: Progress | None = None,
 ) -> CalibratedModel:
     """Codes a model's weights with what calibration data says of its layers.
@@ -99,7 +102,7 @@ def compress_calibrated(
         sites: its weights.
         recipe: which weights, with which codec, seed and threads.
         goal: data and limits.
-        planned: by weight key, how each is coded, in place of a search.
+        plan: how each weight is coded, in place of a search.
         progress: called with what is done, and how much of how much.
 
     Raises:
@@ -114,17 +117,19 @@ def compress_calibrated(
     for site in chosen:
         read_weights(site)  # refuses what is not finite
     calibration_feeds, validation_feeds = _load_data(model, goal, recipe.seed)
-    limits = goal.limits if planned is None else Limits()
+    limits = goal.limits if plan is None else Limits()
     validator = Validator(model, validation_feeds, limits, threads=recipe.threads)
     warn_one_sided(calibration_feeds.labels, validator.num_classes)
     keys = {site.key for site in chosen}
-    layers = [one for one in find_layers(model) if one.site.key in keys and one.view is not None]
+    settings = CalibrationSettings(seed=recipe.seed, threads=recipe.threads)
+    layers = [one for one in find_layers(model) if one.site.key in keys and settings.fits(one)]
     observed = {layer.site.key for layer in layers}
     blind = _encode_blind([site for site in chosen if site.key not in observed], recipe, reasons)
+    temperature = validator.temperature if plan is None else plan.temperature
     calibration = _calibrate(
-        model, calibration_feeds, layers, validator.temperature, recipe, goal.cache, progress
+        model, calibration_feeds, layers, temperature, settings, goal.cache, progress
     )
-    if planned is None:
+    if plan is None:
         result = optimize(
             calibration,
             validator,
@@ -138,8 +143,10 @@ def compress_calibrated(
         search = result.describe(validator.baseline)
     else:
         left = LayerSettings(codec="none")
-        settings = {one.site.key: planned.get(one.site.key, left) for one in layers}
-        coded = code_layers(calibration, settings, recipe, progress=_count(progress, len(layers)))
+        chosen_settings = {one.site.key: plan.settings.get(one.site.key, left) for one in layers}
+        coded = code_layers(
+            calibration, chosen_settings, recipe, progress=_count(progress, len(layers))
+        )
         assembly = assemble(model, coded, recipe, blind)
         search = {}
     for key, one in coded.settings.items():
@@ -148,7 +155,7 @@ def compress_calibrated(
     for site in chosen:
         if site.key not in assembly.codecs:
             reasons.setdefault(site.key, "would not shrink")
-    return CalibratedModel(assembly, reasons, coded.settings, search)
+    return CalibratedModel(assembly, reasons, coded.settings, temperature, search)
 
 
 def _count(progress: Progress | None, total: int) -> Callable[[int, str], None] | None:
@@ -205,16 +212,15 @@ def _calibrate(
     feeds: Feeds,
     layers: Sequence[WeightLayer],
     temperature: float | None,
-    recipe: Recipe,
+    settings: CalibrationSettings,
     cache: str | os.PathLike[str] | None,
     progress: Progress | None,
 ) -> Calibration:
-    settings = CalibrationSettings(seed=recipe.seed, threads=recipe.threads)
     fingerprint = ""
     if cache is not None:
         keys = sorted(layer.site.key for layer in layers)
         fingerprint = hash_calibration(
-            model, feeds.batches, seed=recipe.seed, temperature=temperature, keys=keys
+            model, feeds.batches, seed=settings.seed, temperature=temperature, keys=keys
         )
         if Path(cache).exists():
             row_weights = load_row_weights(cache, fingerprint=fingerprint)

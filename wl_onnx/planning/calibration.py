@@ -32,6 +32,9 @@ _MIN_ELEMENTS = 1 << 24
 _PATCHES_PER_INPUT = 64
 _NUM_PATCHES = (1 << 14, 1 << 16)
 
+# Second moments and those with the reference, and a product that is added to them.
+_BYTES_OF_MOMENT = 20
+
 # The sensitivity is measured on at most so many samples, fewer where samples are large, and in at
 # most so many runs over all layers.
 _PROBES = (8, 128)
@@ -53,6 +56,13 @@ class CalibrationSettings:
     budget_bytes: int = 1 << 30
     seed: int = 0
     threads: int = 0
+
+    def fits(self, layer: WeightLayer) -> bool:
+        """Whether a layer can be observed, and its moments fit in the budget."""
+        if layer.view is None:
+            return False
+        num_groups, _, num_columns = layer.view.matrix_shape
+        return _BYTES_OF_MOMENT * num_groups * num_columns**2 <= self.budget_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +119,7 @@ def calibrate(
         feeds: unlabelled inputs.
         layers: which layers; each has a view.
         temperature: where the outputs are logits, what they are divided by for the divergence
-            that is the loss; None: the loss is the squared error over the output's variance.
+            that is the loss; None: the loss is the energy of the change over that of each output.
         settings: how it is done.
         progress: called with what is done, the layers done and all of them.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ class Optimum:
             "baseline": baseline,
             "drop": score.drop,
             "kl": score.kl,
-            "snr_db": score.snr_db,
+            "snr_db": score.snr_db if math.isfinite(score.snr_db or 0) else None,
             "predicted_damage": self.trial.coded.damage,
         }
 

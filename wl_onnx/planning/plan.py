@@ -42,20 +42,26 @@ class Plan:
         is_calibrated: whether it was made, and is carried out, with calibration data.
         tensors: by weight key, the values of `LayerSettings` where it is calibrated, else those of
             a `Recipe` that hold for one tensor; codec "none" leaves a weight as it is.
+        temperature: of the loss that a calibrated plan was made with, see `calibrate`.
     """
 
     model: str
     source_sha256: str
     is_calibrated: bool
     tensors: Mapping[str, Mapping[str, Any]]
+    temperature: float | None = None
 
     @classmethod
     def of_settings(
-        cls, model: str, source_sha256: str, settings: Mapping[str, LayerSettings]
+        cls,
+        model: str,
+        source_sha256: str,
+        settings: Mapping[str, LayerSettings],
+        temperature: float | None,
     ) -> Plan:
         """The plan of a calibrated compression."""
         tensors = {key: dataclasses.asdict(one) for key, one in settings.items()}
-        return cls(model, source_sha256, True, tensors)
+        return cls(model, source_sha256, True, tensors, temperature)
 
     @classmethod
     def of_recipe(
@@ -137,6 +143,7 @@ class Plan:
             "model": self.model,
             "source_sha256": self.source_sha256,
             "calibrated": self.is_calibrated,
+            "temperature": self.temperature,
             "weights": report["weights"],
             "tensors": [
                 {
@@ -203,7 +210,12 @@ def _parse(table: Any, name: str) -> Plan:
                 f"{str(error).removeprefix('cannot use recipe: ')}"
             ) from error
         tensors[entry["name"]] = values
-    return Plan(table["model"], table["source_sha256"], table["calibrated"], tensors)
+    temperature = table.get("temperature")
+    if temperature is not None and not _is_above_zero(temperature):
+        raise InputError(
+            f"cannot load {name}: temperature must be null or a number above 0, got {temperature!r}"
+        )
+    return Plan(table["model"], table["source_sha256"], table["calibrated"], tensors, temperature)
 
 
 def _check_recipe(values: Mapping[str, Any]) -> None:
@@ -219,10 +231,14 @@ def _check_settings(values: Mapping[str, Any]) -> None:
         raise InputError(f"codec must be {', '.join(CODECS)}, got {settings.codec!r}")
     for field in ("lam", "step_ratio", "damping"):
         value = getattr(settings, field)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        # An integer may be more than a float can be.
-        if not (is_number and 0 < value <= sys.float_info.max):
+        if not _is_above_zero(value):
             raise InputError(f"{field} must be a number above 0, got {value!r}")
+
+
+def _is_above_zero(value: Any) -> bool:
+    """Whether a value is a number above 0; an integer may be more than a float can be."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 < value <= sys.float_info.max
 
 
 def _check_names(values: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -51,9 +51,9 @@ def measure_sensitivity(
         feeds: a few inputs; each is run once for each row, so 50 to 200 samples are enough.
         layers: which layers; each has a view.
         moments: of their inputs, by weight key.
-        metric: "mse", the mean over samples of the squared change, each output divided by its
-            variance; or "kl", the divergence of the softmax along the last axis of the first
-            output, for classifiers. A classifier that is sure of its calibration data has a
+        metric: "mse", the energy of the change of each output over that of the output, added up
+            over the outputs; or "kl", the divergence of the softmax along the last axis of the
+            first output, for classifiers. A classifier that is sure of its calibration data has a
             divergence that says little unless the temperature is raised.
         temperature: what logits are divided by.
         max_runs: most runs for a layer; where there are more rows, neighbouring ones are
@@ -141,7 +141,7 @@ class _Distance:
         self._temperature = temperature
         self._is_divergence = metric == "kl"
         self._scales = [
-            1 / max(float(np.concatenate([o.reshape(-1) for o in outputs]).var()), 1e-30)
+            1 / max(sum(float((one**2).sum()) for one in outputs), 1e-30)
             for outputs in zip(*reference, strict=True)
         ]
 
@@ -156,7 +156,7 @@ class _Distance:
                     scale * float(((a - b) ** 2).sum())
                     for scale, a, b in zip(self._scales, before, now, strict=True)
                 )
-        return total / num_samples
+        return total / num_samples if self._is_divergence else total
 
     def _diverge(self, before: Float64, now: Float64) -> float:
         old, new = (_log_softmax(logits / self._temperature) for logits in (before, now))

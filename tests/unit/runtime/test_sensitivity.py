@@ -48,9 +48,9 @@ def measure(proto: onnx.ModelProto, x: np.ndarray, **settings: Any) -> dict[str,
 def test_linear_layers_have_the_gain_of_what_follows(constant: bool) -> None:
     x = RNG.standard_normal((120, 5)).astype(np.float32)
     result = measure(make_model(constant=constant), x)
-    variance = (x @ FIRST.T @ SECOND.T).var()
-    np.testing.assert_allclose(result["a"][0], (SECOND**2).sum(axis=0) / variance, rtol=1e-3)
-    np.testing.assert_allclose(result["b"][0], np.ones(4) / variance, rtol=1e-3)
+    energy = ((x @ FIRST.T @ SECOND.T) ** 2).sum() / len(x)
+    np.testing.assert_allclose(result["a"][0], (SECOND**2).sum(axis=0) / energy, rtol=1e-3)
+    np.testing.assert_allclose(result["b"][0], np.ones(4) / energy, rtol=1e-3)
 
 
 def test_divergence_of_small_changes_is_half_the_variance_of_logits() -> None:
