@@ -55,7 +55,7 @@ def set_up_logging(*, quiet: bool) -> None:
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar that is driven by calls with (what, done, total)."""
     columns = (
-        TextColumn("{task.description:<24.24}", markup=False),
+        TextColumn("{task.description:<32.32}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
