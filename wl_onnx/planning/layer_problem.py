@@ -122,6 +122,11 @@ class CodedLayer:
     fields: Mapping[str, Any]
     tried: Mapping[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
 
+    @property
+    def family(self) -> str:
+        """The codec as settings have it: what is lossless is a palette, a bundle's part too."""
+        return "bloomier" if self.codec == "bloomier" else "palette"
+
     def cost(self, lam: float) -> float:
         """Damage plus lambda times bits."""
         return self.damage + lam * self.size_bits

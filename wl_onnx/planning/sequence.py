@@ -49,7 +49,7 @@ class CodedLayers:
     """The layers of a model, coded.
 
     Attributes:
-        settings: by weight key, how it was coded.
+        settings: by weight key, how it was coded, with the codec that was chosen.
         layers: by weight key, what stands for each weight that is coded.
         biases: by initializer name, what stands for the layers' biases.
     """
@@ -123,7 +123,11 @@ def code_layers(
             biases[layer.bias] = _round_bias(bias, problem, settings[key].lam)
             rounded = decode_tensor(biases[layer.bias]).reshape(bias.shape)
             assign_initializer(current, layer.bias, rounded)
-    return CodedLayers(dict(settings), layers, biases)
+    chosen = {
+        key: dataclasses.replace(one, codec=layers[key].family) if key in layers else one
+        for key, one in settings.items()
+    }
+    return CodedLayers(chosen, layers, biases)
 
 
 def _put(model: CompressibleModel, problem: LayerProblem, coded: CodedLayer) -> None:
