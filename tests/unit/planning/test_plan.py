@@ -57,7 +57,13 @@ def test_a_calibrated_plan_gives_the_same_bytes(
     told = [{**one, "tried": None} for one in searched.report["tensors"]]
     assert [{**one, "tried": None} for one in again.report["tensors"]] == told
     assert "search" not in again.report
-    assert again.plan == searched.plan
+    assert [_settings(one) for one in again.plan["tensors"]] == [
+        _settings(one) for one in searched.plan["tensors"]
+    ]
+
+
+def _settings(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "predicted"}
 
 
 RECIPES = {
