@@ -210,6 +210,7 @@ def test_a_plan_that_cannot_be_saved(
 # Interrupts itself at the end, or in the midst, of the trial of a number.
 SCRIPT = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from wl_onnx.cli.main import main
 from wl_onnx.planning import optimize
 

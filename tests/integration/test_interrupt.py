@@ -19,6 +19,9 @@ SCRIPT = """
 import importlib, os, pathlib, signal
 from wl_onnx.cli.main import main
 
+# Ignored in what a shell runs in the background, which children inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def interrupt(owner, name, *, after):
     original = getattr(owner, name)
     def call(*arguments, **options):
