@@ -26,7 +26,7 @@ Data = Annotated[
 ]
 ValidationData = Annotated[
     Path | None,
-    typer.Option(metavar="V.npz", help="Inputs to validate on.  [default: half of --data]"),
+    typer.Option(metavar="V.npz", help="Inputs to validate on. Default: half of --data."),
 ]
 MaxDrop = Annotated[
     float | None,

@@ -25,32 +25,32 @@ Codec = Annotated[
     str | None,
     typer.Option(
         metavar="bloomier|palette|auto",
-        help="A filter, entropy-coded centroids, or the smaller.  "
-        "[default: bloomier; with --data auto]",
+        help="A filter, entropy-coded centroids, or the smaller. "
+        "Default: bloomier; with --data auto.",
     ),
 ]
 Sparsity = Annotated[
     str | None,
-    typer.Option(metavar="auto|S", help="Share of weights to prune, in [0, 1).  [default: auto]"),
+    typer.Option(metavar="auto|S", help="Share of weights to prune, in [0, 1). Default: auto."),
 ]
 Clusters = Annotated[
-    int | None, typer.Option(metavar="C", help="Centroids, 1 to 4096.  [default: 16]")
+    int | None, typer.Option(metavar="C", help="Centroids, 1 to 4096. Default: 16.")
 ]
 Bits = Annotated[
     str | None,
-    typer.Option(metavar="auto|T", help="Bits of a filter cell, 1 to 16.  [default: auto]"),
+    typer.Option(metavar="auto|T", help="Bits of a filter cell, 1 to 16. Default: auto."),
 ]
 ErrorShare = Annotated[
     float | None,
     typer.Option(
-        metavar="E", help="Error energy that auto may add, of each weight's.  [default: 0.02]"
+        metavar="E", help="Error energy that auto may add, of each weight's. Default: 0.02."
     ),
 ]
 Layout = Annotated[
     str | None,
     typer.Option(
         metavar="ribbon|xor|prefix",
-        help="Smaller, faster, or smallest: codes of different length.  [default: ribbon]",
+        help="Smaller, faster, or smallest: codes of different length. Default: ribbon.",
     ),
 ]
 Hash = Annotated[
@@ -58,20 +58,20 @@ Hash = Annotated[
     typer.Option(
         "--hash",
         metavar="tabulation|murmur3",
-        help="Hash of the filter.  [default: tabulation, murmur3 where it fails]",
+        help="Hash of the filter. Default: tabulation, murmur3 where it fails.",
     ),
 ]
 PruneScope = Annotated[
     str | None,
     typer.Option(
         metavar="tensor|global",
-        help="Prune the share in each tensor, or by one threshold.  [default: tensor]",
+        help="Prune the share in each tensor, or by one threshold. Default: tensor.",
     ),
 ]
 MinElements = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Leave tensors with fewer elements.  [default: 1024; with --data none]"
+        metavar="N", help="Leave tensors with fewer elements. Default: 1024; with --data none."
     ),
 ]
 Include = Annotated[
@@ -89,12 +89,12 @@ RecipeName = Annotated[
 Blobs = Annotated[
     str | None,
     typer.Option(
-        metavar="attribute|initializer", help="Where blobs are stored.  [default: attribute]"
+        metavar="attribute|initializer", help="Where blobs are stored. Default: attribute."
     ),
 ]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of the hashes.  [default: 0]")]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of the hashes. Default: 0.")]
 Threads = Annotated[
-    int | None, typer.Option(metavar="N", help="Threads; 0 is one a core.  [default: 0]")
+    int | None, typer.Option(metavar="N", help="Threads; 0 is one a core. Default: 0.")
 ]
 AllowGrowth = Annotated[
     bool, typer.Option("--allow-growth", help="Store tensors even where they grow.")
