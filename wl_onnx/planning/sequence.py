@@ -26,7 +26,7 @@ from wl_onnx.planning.layer_problem import (
     round_step,
 )
 from wl_onnx.runtime.stepwise import StepwiseObserver
-from wl_onnx.simplify.compensate import center_moments, make_semidefinite, retarget
+from wl_onnx.simplify.compensate import center_moments, correct_bias, make_semidefinite, retarget
 
 if TYPE_CHECKING:
     from wl_onnx.graph import CompressibleModel, WeightLayer
@@ -166,8 +166,8 @@ def _correct_bias(
     """The bias with which the layer's output has the mean that it had."""
     bias = np.asarray(read_initializer(original, name), np.float64)
     before = moments.mean if moments.reference_mean is None else moments.reference_mean
-    shift = np.einsum("grk,gk->gr", problem.weight, before)
-    shift = shift - np.einsum("grk,gk->gr", coded.values, moments.mean)
+    mean_shift = np.einsum("grk,gk->gr", problem.weight, moments.mean - before)
+    shift = correct_bias(coded.values - problem.weight, moments.mean, mean_shift)
     if moments.skip_shift is not None:
         shift = shift + moments.skip_shift
     corrected: Float64 = bias + shift.reshape(bias.shape)
