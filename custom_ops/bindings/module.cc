@@ -10,6 +10,7 @@ void bind_bloomier(nb::module_& module);
 void bind_bundle(nb::module_& module);
 void bind_compensation(nb::module_& module);
 void bind_kmeans1d(nb::module_& module);
+void bind_noise(nb::module_& module);
 void bind_palette(nb::module_& module);
 }  // namespace wl
 
@@ -21,5 +22,6 @@ NB_MODULE(_core, module) {
   wl::bind_bundle(module);
   wl::bind_compensation(module);
   wl::bind_kmeans1d(module);
+  wl::bind_noise(module);
   wl::bind_palette(module);
 }

@@ -14,6 +14,8 @@
 
 namespace wl {
 
+class ByteReader;
+
 // What a device does to each level of a write, [2^write_bits] each.
 struct LevelTable {
   std::vector<float> mean;             // of the programmed conductance
@@ -70,8 +72,8 @@ class DeviceModel {
   };
 
   Response respond(double x) const;
-  static Status parse_pcm(class ByteReader* reader, DeviceModel* model);
-  static Status parse_table(class ByteReader* reader, DeviceModel* model);
+  static Status parse_pcm(ByteReader* reader, DeviceModel* model);
+  static Status parse_table(ByteReader* reader, DeviceModel* model);
 
   double g_max_ = 0;
   bool has_drift_ = false;

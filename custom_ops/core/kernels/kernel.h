@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "core/kernels/noise_kernel.h"
+
 namespace wl {
 
 // Slots of a group (a permutation of its lanes), and the bunches of eight slots that share the
@@ -128,6 +130,7 @@ struct Kernel {
                       uint16_t* symbols);
   // Copies past the caches, for output that is too large to stay in them.
   void (*stream)(const uint8_t* input, uint32_t num_bytes, uint8_t* output);
+  const NoiseKernel* noise;
 };
 
 extern const Kernel kKernelBaseline;

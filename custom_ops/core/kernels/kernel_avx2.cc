@@ -148,6 +148,7 @@ const Kernel kKernelAvx2 = {"avx2",
                             {avx2::kTableBytes, 0, avx2::prepare_planes},
                             avx2::query_xor,
                             avx2::decode_rans,
-                            avx2::stream};
+                            avx2::stream,
+                            &kNoiseAvx2};
 
 }  // namespace wl

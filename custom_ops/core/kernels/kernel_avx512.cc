@@ -111,6 +111,7 @@ const Kernel kKernelAvx512 = {"avx512",
                               {avx512::kMatrixBytes, avx512::kMatrixBytes, avx512::prepare_planes},
                               avx512::query_xor,
                               avx512::decode_rans,
-                              avx512::stream};
+                              avx512::stream,
+                              &kNoiseAvx512};
 
 }  // namespace wl

@@ -118,6 +118,7 @@ const Kernel kKernelBaseline = {"baseline",
                                 {0, 0, nullptr},
                                 baseline::query_xor,
                                 baseline::decode_rans_plain,
-                                baseline::stream};
+                                baseline::stream,
+                                &kNoiseBaseline};
 
 }  // namespace wl
