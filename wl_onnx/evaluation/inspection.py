@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wl_onnx.codecs import bloomier, bundle, palette
+from wl_onnx.codecs import bloomier, bundle, cells, palette
 from wl_onnx.errors import BlobError, InputError, ModelError
 from wl_onnx.evaluation.tensor_report import (
     TensorReport,
+    analog_fields,
     bundle_fields,
     filter_fields,
     palette_fields,
@@ -21,7 +22,7 @@ from wl_onnx.evaluation.tensor_report import (
 )
 from wl_onnx.graph import (
     Decoder,
-    find_decoders,
+    find_stored,
     find_weights,
     load_model,
     measure_parts,
@@ -57,7 +58,7 @@ def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
         BlobError: a blob is damaged.
     """
     loaded = load_model(model)
-    decoders = find_decoders(loaded)
+    decoders = find_stored(loaded)
     metadata = read_metadata(loaded)
     errors = parse_errors(metadata.get("errors", ""))
     contents = _Bundles()
@@ -120,6 +121,7 @@ def _describe(
     decoder: Decoder, errors: tuple[float, float] | None, bundles: _Bundles
 ) -> TensorReport:
     describe = {
+        "analog": _describe_cells,
         "bloomier": _describe_filter,
         "bundle": bundles.describe,
         "palette": _describe_palette,
@@ -145,6 +147,11 @@ def _describe(
         error_share=errors[1] if errors else None,
         **fields,
     )
+
+
+def _describe_cells(decoder: Decoder) -> tuple[int, dict[str, Any]]:
+    info = cells.inspect(decoder.blob)
+    return info.num_weights, analog_fields(info)
 
 
 def _describe_palette(decoder: Decoder) -> tuple[int, dict[str, Any]]:

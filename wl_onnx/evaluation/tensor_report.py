@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wl_onnx.codecs import bloomier, bounds, bundle, palette
+from wl_onnx.codecs import bloomier, bounds, bundle, cells, palette
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TensorReport",
+    "analog_fields",
     "bundle_fields",
     "filter_fields",
     "format_errors",
@@ -36,11 +37,11 @@ class TensorReport:
     Attributes:
         name: the weight's key in the model.
         op_types: operators that use it as a weight.
-        codec: "bloomier", "bundle" or "palette", or "none" where the tensor is left as it is.
+        codec: "analog", "bloomier", "bundle" or "palette", or "none" where the tensor is left as it is.
         shape: dimensions.
         num_weights: number of elements.
-        num_nonzero: weights stored as keys, in a palette those that are not zero; of a tensor left
-            as it is, None.
+        num_nonzero: weights stored as keys, in a palette those that are not zero, in analog cells
+            those that have any; of a tensor left as it is, None.
         original_bits: size of the dense tensor.
         size_bits: size of what stands for the tensor: the whole blob, its share of a bundle's
             blob, or the dense tensor.
@@ -64,6 +65,9 @@ class TensorReport:
         tried: by codec, size and predicted loss of what was weighed against each other, "palette"
             for what is lossless, bundles among it; what was not chosen as it is predicted. None
             without data.
+        cells: analog cells; None of other codecs.
+        digital_bits: bits beside the cells that must not be noisy: scales, intervals, labels; None
+            of other codecs.
         reason: why the tensor is left as it is; None where it is not.
     """
 
@@ -88,6 +92,8 @@ class TensorReport:
     meets_share: bool | None = None
     predicted_damage: float | None = None
     tried: dict[str, dict[str, float]] | None = None
+    cells: int | None = None
+    digital_bits: int | None = None
     reason: str | None = None
 
     @property
@@ -98,6 +104,21 @@ class TensorReport:
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON has them."""
         return dataclasses.asdict(self)
+
+
+def analog_fields(info: cells.CellInfo) -> dict[str, Any]:
+    """The fields of a `TensorReport` that a tensor in analog cells gives.
+
+    Args:
+        info: what the blob says of itself.
+    """
+    return {
+        "num_nonzero": info.num_stored,
+        "size_bits": 8 * info.size_bytes,
+        "sparsity": 1 - info.num_stored / info.num_weights,
+        "cells": info.num_cells,
+        "digital_bits": info.digital_bits,
+    }
 
 
 def filter_fields(info: bloomier.BlobInfo, stored_counts: npt.ArrayLike) -> dict[str, Any]:

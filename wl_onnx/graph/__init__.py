@@ -1,8 +1,15 @@
 """Finding, replacing and restoring the weights of an ONNX model."""
 
+from wl_onnx.graph.analog import ANALOG_INPUTS, AnalogDefaults, why_not_analog
 from wl_onnx.graph.assign import assign_initializer, read_initializer
 from wl_onnx.graph.cut import cut_model, find_live, follows_from, hash_part
-from wl_onnx.graph.decoders import OPERATORS, Decoder, find_decoders, set_cache
+from wl_onnx.graph.decoders import (
+    OPERATORS,
+    Decoder,
+    find_decoders,
+    find_stored,
+    set_cache,
+)
 from wl_onnx.graph.externalize import ExternalizedModel, externalize_weights
 from wl_onnx.graph.layers import WeightLayer, find_layers
 from wl_onnx.graph.load import load_model
@@ -31,10 +38,12 @@ from wl_onnx.graph.select import MAX_WEIGHTS, WeightSite, find_weights
 from wl_onnx.graph.strip import strip_model
 
 __all__ = [
+    "ANALOG_INPUTS",
     "DOMAIN",
     "MAX_WEIGHTS",
     "OPERATORS",
     "OPSET_VERSION",
+    "AnalogDefaults",
     "Bundle",
     "CompressibleModel",
     "Decoder",
@@ -55,6 +64,7 @@ __all__ = [
     "find_layers",
     "find_live",
     "find_parameters",
+    "find_stored",
     "find_weights",
     "fits_in_proto",
     "follows_from",
@@ -74,4 +84,5 @@ __all__ = [
     "set_cache",
     "strip_model",
     "to_proto",
+    "why_not_analog",
 ]

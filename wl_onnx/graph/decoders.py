@@ -1,4 +1,4 @@
-"""The decode nodes of a compressed model: what they hold, and the bytes of their blobs."""
+"""The nodes of a compressed model that give weights: what they hold, and their blobs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import AttributeProto, NodeProto, TensorProto
 
+from wl_onnx.graph.analog import ANALOG_INPUTS, ANALOG_OPERATOR
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.metadata import DOMAIN, OPSET_VERSION
 from wl_onnx.graph.scopes import Body, Names, Place, find_bodies, find_places, form_key
@@ -17,9 +18,18 @@ from wl_onnx.graph.tensors import FLOAT_TYPES, count_bytes, is_external
 if TYPE_CHECKING:
     from wl_onnx.graph.model import CompressibleModel
 
-__all__ = ["OPERATORS", "TYPED_BUNDLE", "Decoder", "find_decoders", "form_node_name", "set_cache"]
+__all__ = [
+    "OPERATORS",
+    "TYPED_BUNDLE",
+    "Decoder",
+    "find_decoders",
+    "find_stored",
+    "form_node_name",
+    "set_cache",
+]
 
 OPERATORS = {
+    "analog": ANALOG_OPERATOR,
     "bloomier": "BloomierDecode",
     "bundle": "BundleDecode",
     "palette": "PaletteDecode",
@@ -34,16 +44,17 @@ _CODECS = {operator: codec for codec, operator in OPERATORS.items()} | {TYPED_BU
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """A weight that a node decodes; a node that decodes a bundle has several.
+    """A weight that a node gives; a node that decodes a bundle has several.
 
     Attributes:
         key: the weight's name, unique in the model: after the scope outside the main graph.
-        codec: "bloomier", "bundle" or "palette", after the node's operator.
+        codec: "analog", "bloomier", "bundle" or "palette", after the node's operator.
         scope: "" for the main graph, else the path of node, attribute and function names.
         name: the weight's name, which an output of the node has.
         shape: dimensions of the weight.
         data_type: ONNX element type of the weight: 1, 10, 11 or 16.
-        cache: whether the operator keeps the decoded tensor between runs.
+        cache: whether the operator keeps the decoded tensor between runs; an analog read keeps the
+            programmed cells, and gives another tensor at each run.
         summary: one readable line.
         node: the node itself.
         model: the model that it is in.
@@ -103,8 +114,19 @@ def form_node_name(weight: str) -> str:
 def find_decoders(model: CompressibleModel) -> list[Decoder]:
     """Every weight that a model decodes, in subgraphs and functions too, in file order.
 
+    Those that are read from analog cells are not among them: see `find_stored`.
+
     Args:
         model: the model; nothing is changed. One without such nodes gives an empty list.
+
+    Raises:
+        ModelError: a node of our domain is malformed or of a kind or version not known here.
+    """
+    return [one for one in find_stored(model) if one.codec != "analog"]
+
+
+def find_stored(model: CompressibleModel) -> list[Decoder]:
+    """As `find_decoders`, with the weights that are read from analog cells.
 
     Raises:
         ModelError: a node of our domain is malformed or of a kind or version not known here.
@@ -125,7 +147,7 @@ def find_decoders(model: CompressibleModel) -> list[Decoder]:
             f"{OPSET_VERSION}, got {max(versions)}; install a newer wl-onnx"
         )
     places: dict[tuple[Body, str], Place] = {}
-    if any(node.input for _, node in found):
+    if any(any(_blob_inputs(node)) for _, node in found):
         places = {(place.body, place.name): place for place in find_places(bodies)}
     keys = Names(())
     decoders = []
@@ -207,7 +229,7 @@ def _read(
     empty = AttributeProto(type=AttributeProto.STRING)
     summary = attribute("summary", "STRING", empty).s.decode("utf-8", "replace")
 
-    inputs = [name for name in node.input if name]
+    inputs = [name for name in _blob_inputs(node) if name]
     if "blob" in attributes or not inputs:
         require(not inputs, "it must have a blob as attribute or as input", "both")
         blob = attribute("blob", "TENSOR", None).t
@@ -216,7 +238,7 @@ def _read(
         place = places.get((owner, inputs[0])) if owner is not None else None
         require(
             place is not None and len(inputs) == 1,
-            "its one input must be an initializer",
+            "its blob's input must be an initializer",
             ", ".join(inputs),
         )
         blob = place.tensor if place is not None else TensorProto()
@@ -242,6 +264,12 @@ def _read(
         )
         for index, (name, shape) in enumerate(zip(outputs, shapes, strict=True))
     ]
+
+
+def _blob_inputs(node: NodeProto) -> list[str]:
+    """The inputs of a node behind the seeds and the time."""
+    names = list(node.input)
+    return names[len(ANALOG_INPUTS) :] if node.op_type == ANALOG_OPERATOR else names
 
 
 def _split_shapes(flat: list[int]) -> list[tuple[int, ...]]:

@@ -58,7 +58,8 @@ def externalize_weights(
     """Replaces decode nodes by external initializers, for values handed over from outside.
 
     Weights of subgraphs move to the main graph under a name of their own, since onnxruntime
-    refuses values for a subgraph's initializers. Weights of functions become Constant nodes.
+    refuses values for a subgraph's initializers. Weights of functions become Constant nodes. Nodes
+    that read analog cells stay.
 
     Args:
         model: the model, changed in place; not to be saved afterwards.

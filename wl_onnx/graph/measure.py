@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from onnx import TensorProto
 
-from wl_onnx.graph.decoders import find_decoders
+from wl_onnx.graph.decoders import find_stored
 from wl_onnx.graph.save import INLINE_LIMIT_BYTES
 from wl_onnx.graph.scopes import find_bodies, find_tensors
 from wl_onnx.graph.tensors import external_span, inline_bytes, is_external
@@ -28,7 +28,7 @@ class FileParts:
     """What the bytes of a model are.
 
     Attributes:
-        blob_bytes: blobs of decode nodes.
+        blob_bytes: blobs of the nodes that give weights.
         initializer_bytes: data of all other initializers and tensor attributes, of any type.
         graph_bytes: the rest: nodes, names, shapes, metadata.
     """
@@ -60,7 +60,7 @@ def measure_parts(model: CompressibleModel) -> FileParts:
         ModelError: a decode node is malformed.
     """
     # Nodes may share one initializer, which is then one and the same object.
-    blobs = {id(one.blob_tensor): one.blob_tensor for one in find_decoders(model)}
+    blobs = {id(one.blob_tensor): one.blob_tensor for one in find_stored(model)}
     blob_bytes = _stored_bytes(blobs.values())
     initializer_bytes = _stored_bytes(find_tensors(find_bodies(model.proto))) - blob_bytes
     return FileParts(

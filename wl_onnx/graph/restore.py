@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onnx import GraphProto, NodeProto, TensorProto
 
 from wl_onnx.errors import InputError
-from wl_onnx.graph.decoders import Decoder, find_decoders, form_node_name
+from wl_onnx.graph.decoders import Decoder, find_decoders, find_stored, form_node_name
 from wl_onnx.graph.metadata import DOMAIN, remove_metadata
 from wl_onnx.graph.save import INLINE_LIMIT_BYTES
 from wl_onnx.graph.scopes import Body, find_bodies, find_tensors, may_hold_initializers
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["decode_checked", "detach_decoders", "restore_weights"]
 
 
-def restore_weights(model: CompressibleModel, decode: Callable[[Decoder], np.ndarray]) -> None:
+def restore_weights(
+    model: CompressibleModel, decode: Callable[[Decoder], np.ndarray], *, keeps_analog: bool = False
+) -> None:
     """Puts the decoded weights back as initializers, under the same names in the same graphs.
 
     In functions, which have no initializers, they become Constant nodes. Our domain, our metadata
@@ -44,12 +46,14 @@ def restore_weights(model: CompressibleModel, decode: Callable[[Decoder], np.nda
         model: the model, changed in place. One that is not compressed stays as it is.
         decode: gives the weights of a decoder in its shape, and the dtype of its data_type
             (bfloat16: that of ml_dtypes); the same at every call.
+        keeps_analog: whether weights that are read from analog cells stay as they are; else they
+            go too, with the inputs of their reads.
 
     Raises:
         ModelError: a decode node is malformed.
         InputError: `decode` gives another shape or dtype.
     """
-    decoders = find_decoders(model)
+    decoders = find_decoders(model) if keeps_analog else find_stored(model)
     if not decoders:
         return
     tensors = list(find_tensors(find_bodies(model.proto)))
@@ -96,23 +100,24 @@ def detach_decoders(
 ) -> None:
     """Removes decode nodes and all that came with them.
 
-    That is: blobs that only they used, value_info that they brought, our domain and our metadata.
-    The weights' names are undefined afterwards, but for those of `constants`.
+    That is: blobs and other inputs that only they used, value_info that they brought, and, where
+    no other node of ours is left, our domain and our metadata. The weights' names are undefined
+    afterwards, but for those of `constants`.
 
     Args:
         model: the model, changed in place.
-        decoders: all decoders of the model; each keeps its node and its blob.
+        decoders: what is removed, all weights of a bundle or none; each keeps its node and blob.
         constants: nodes to put in the place of decode nodes, by key.
     """
     by_body: dict[Body, dict[str, Decoder]] = collections.defaultdict(dict)
     blobs: set[str] = set()
     for decoder in decoders:
         by_body[decoder.body][decoder.name] = decoder
-        blobs.update(decoder.node.input)
+        blobs.update(name for name in decoder.node.input if name)
     for body, by_name in by_body.items():
         nodes = body.graph.node
         for index in reversed(range(len(nodes))):
-            if nodes[index].domain != DOMAIN:
+            if nodes[index].domain != DOMAIN or not any(n in by_name for n in nodes[index].output):
                 continue
             keys = [by_name[name].key for name in nodes[index].output if name]
             del nodes[index]
@@ -123,11 +128,19 @@ def detach_decoders(
         withdraw_types(model.proto, body, names)
     if blobs:
         _remove_unused(find_bodies(model.proto), blobs)
-    for holder in (model.proto, *model.proto.functions):
+    bodies = find_bodies(model.proto)
+    in_use = {
+        id(body.root().graph)
+        for body in bodies
+        if any(node.domain == DOMAIN for node in body.graph.node)
+    }
+    holders = [f for f in model.proto.functions if id(f) not in in_use]
+    for holder in [*holders, *([] if in_use else [model.proto])]:
         for index in reversed(range(len(holder.opset_import))):
             if holder.opset_import[index].domain == DOMAIN:
                 del holder.opset_import[index]
-    remove_metadata(model.proto)
+    if not in_use:
+        remove_metadata(model.proto)
 
 
 def _make_constant(decoder: Decoder, tensor: TensorProto) -> NodeProto:

@@ -1,4 +1,4 @@
-"""Replacing weights by nodes that decode them."""
+"""Replacing weights by nodes that decode them, or read them from analog cells."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ from onnx import (
 from onnx import helper as onnx_helper
 
 from wl_onnx.errors import InputError
+from wl_onnx.graph.analog import (
+    ANALOG_INPUTS,
+    AnalogDefaults,
+    add_analog_inputs,
+    check_analog_inputs,
+    why_not_analog,
+)
 from wl_onnx.graph.decoders import OPERATORS, TYPED_BUNDLE, form_node_name
 from wl_onnx.graph.metadata import DOMAIN, OPSET_VERSION, write_metadata
 from wl_onnx.graph.parameters import Parameter, find_parameters
@@ -40,8 +47,9 @@ class Replacement:
     Attributes:
         blob: the encoded weight; its bytes are not looked at.
         summary: one readable line, shown by viewers.
-        cache: whether the operator keeps the decoded tensor between runs.
-        codec: "bloomier" or "palette", whose operator decodes the blob.
+        cache: whether the operator keeps the decoded tensor between runs; no matter for "analog".
+        codec: "bloomier" or "palette", whose operator decodes the blob, or "analog", whose operator
+            reads its cells at each run.
     """
 
     blob: bytes
@@ -74,6 +82,7 @@ def replace_weights(
     bundles: Sequence[Bundle] = (),
     blobs: Literal["attribute", "initializer"] = "attribute",
     metadata: Mapping[str, str] | None = None,
+    analog: AnalogDefaults | None = None,
 ) -> None:
     """Puts decode nodes in the place of weights, under the weights' names.
 
@@ -86,6 +95,9 @@ def replace_weights(
     float32 values are not written down: they would cost more than many of the tensors, and the
     operator tells them. Texts that came with its tensors (`doc_string`, `metadata_props`) go.
 
+    With analog reads the model gets the inputs `wl_write_seed`, `wl_read_seed` and `wl_time_s`,
+    once for all of them; a model of IR version 3 is raised to 4, which a warning says.
+
     Args:
         model: the model, changed in place.
         replacements: what to put, by `WeightSite.key`.
@@ -95,15 +107,20 @@ def replace_weights(
             which have none, a Constant node) that is the node's input, external when saved if
             above 1 KiB.
         metadata: texts by names without the domain; see `write_metadata`.
+        analog: what analog reads take for seeds and time where a session feeds nothing.
 
     Raises:
-        InputError: a key is no weight of the model, or one that cannot be replaced; or a bundle
-            holds a tensor twice, one outside the main graph, or several element types.
+        InputError: a key is no weight of the model, or one that cannot be replaced; a bundle
+            holds a tensor twice, one outside the main graph, or several element types; or the
+            model has values named like the inputs of analog reads.
     """
     sites = {site.key: site for site in find_weights(model)}
-    for key in replacements:
-        _require_replaceable(key, sites)
+    for key, replacement in replacements.items():
+        _require_replaceable(key, sites, is_analog=replacement.codec == "analog")
     bundled = _find_bundled(model, bundles, sites, replacements)
+    if any(replacement.codec == "analog" for replacement in replacements.values()):
+        check_analog_inputs(model)
+        add_analog_inputs(model, analog or AnalogDefaults())
     chosen = [site for key, site in sites.items() if key in replacements]
     bodies = find_bodies(model.proto)
     by_scope = {body.scope: body for body in bodies}
@@ -124,8 +141,12 @@ def replace_weights(
     write_metadata(model, metadata or {})
 
 
-def _require_replaceable(key: str, sites: Mapping[str, WeightSite]) -> None:
-    reason = sites[key].skip_reason if key in sites else "is none"
+def _require_replaceable(
+    key: str, sites: Mapping[str, WeightSite], *, is_analog: bool = False
+) -> None:
+    reason = "is none"
+    if key in sites:
+        reason = why_not_analog(sites[key]) if is_analog else sites[key].skip_reason
     if reason is not None:
         raise InputError(
             f"cannot replace {key}: it must be a weight that can be replaced, got one that {reason}"
@@ -253,6 +274,8 @@ class _Rewriter:
         if described.HasField("doc_string"):
             node.doc_string = described.doc_string
         node.metadata_props.extend(described.metadata_props)
+        if replacement.codec == "analog":
+            node.input.extend(ANALOG_INPUTS)
         node.attribute.append(
             onnx_helper.make_attribute("shape", list(site.shape), attr_type=AttributeProto.INTS)
         )
@@ -272,7 +295,8 @@ class _Rewriter:
         else:
             blob.raw_data = content.blob
             node.attribute.append(onnx_helper.make_attribute("blob", blob))
-        node.attribute.append(onnx_helper.make_attribute("cache", int(content.cache)))
+        if node.op_type != OPERATORS["analog"]:
+            node.attribute.append(onnx_helper.make_attribute("cache", int(content.cache)))
         node.attribute.append(onnx_helper.make_attribute("summary", content.summary))
         return before
 

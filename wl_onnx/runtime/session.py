@@ -19,7 +19,7 @@ from wl_onnx.graph import (
     DOMAIN,
     CompressibleModel,
     externalize_weights,
-    find_decoders,
+    find_stored,
     load_model,
     restore_weights,
     set_cache,
@@ -62,7 +62,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
     """An onnxruntime session that opens compressed models too.
 
     Several threads may call `run` at a time in every mode. A model with nothing of ours in it is
-    opened by onnxruntime as it is.
+    opened by onnxruntime as it is. Weights in analog cells are read at each run in every mode: feed
+    `wl_write_seed`, `wl_read_seed` and `wl_time_s`, or leave them out.
 
     Args:
         model: path of an ONNX file, its bytes, or a ModelProto (external data of the last two is
@@ -71,7 +72,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
             needs stays out of them; only where the model has operators of a third library that is
             registered in them, they are used themselves, and our library stays registered in them.
         providers: execution providers, as for onnxruntime.
-        mode: "materialize" decodes all weights first, with `intra_op_num_threads` threads, and
+        mode: "materialize" decodes all weights first (but analog ones), with `intra_op_num_threads` threads, and
             runs at the original's speed, with the original's memory. "cached" decodes each weight
             when it is first used and keeps it. "streaming" decodes at every run and gives the
             memory back: the slowest and the smallest.
@@ -165,20 +166,17 @@ def _plan(model: Model, given: onnxruntime.SessionOptions | None, mode: str) -> 
     if not _mentions_us(source):
         return _Plan(source, given)
     loaded = load_model(_parse(model) if isinstance(model, bytes) else model)
-    decoders = find_decoders(loaded)
-    if not decoders:
+    stored = find_stored(loaded)
+    if not stored:
         return _Plan(source, given)
+    is_analog = [one.codec == "analog" for one in stored]
     options = None if given is not None and _has_foreign_operators(loaded) else copy_options(given)
-    if mode == "materialize":
-        threads = given.intra_op_num_threads if given is not None else 0
-        decode = WeightDecoder(threads=threads)
-        if options is None:
-            restore_weights(loaded, decode)
-            return _Plan(_serialize(to_proto(loaded)), given)
-        external = externalize_weights(loaded, decode)
-        values = supply_weights(external, options, decode)
-        return _Plan(_serialize(external.proto), options, values)
-    keeps = mode == "cached"
+    if mode == "materialize" and not all(is_analog):
+        plan = _plan_decoded(loaded, given, options)
+        if any(is_analog) and plan.options is not None:
+            _register(plan.options)
+        return plan
+    keeps = mode != "streaming"
     if options is None:
         assert given is not None  # noqa: S101  the defaults can always be copied
         set_cache(loaded, keeps)
@@ -188,6 +186,22 @@ def _plan(model: Model, given: onnxruntime.SessionOptions | None, mode: str) -> 
         options.add_session_config_entry(_CACHE_CONFIG_KEY, str(int(keeps)))
     _register(options)
     return _Plan(source, options, uses_arena=keeps)
+
+
+def _plan_decoded(
+    loaded: CompressibleModel,
+    given: onnxruntime.SessionOptions | None,
+    options: onnxruntime.SessionOptions | None,
+) -> _Plan:
+    """A plan with all weights decoded but those of analog cells."""
+    threads = given.intra_op_num_threads if given is not None else 0
+    decode = WeightDecoder(threads=threads)
+    if options is None:
+        restore_weights(loaded, decode, keeps_analog=True)
+        return _Plan(_serialize(to_proto(loaded)), given)
+    external = externalize_weights(loaded, decode)
+    values = supply_weights(external, options, decode)
+    return _Plan(_serialize(external.proto), options, values)
 
 
 def _direct_source(model: Model) -> str | bytes:

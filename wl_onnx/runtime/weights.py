@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
-from wl_onnx.codecs import bloomier, bundle, palette
+from wl_onnx.codecs import bloomier, bundle, cells, palette
 from wl_onnx.errors import BlobError, InputError, ModelError
 from wl_onnx.graph.tensors import fill_raw, numpy_dtype
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["WeightDecoder", "decode_weight", "supply_weights"]
 
-_DECODE_INTO = {"bloomier": bloomier.decode_into, "palette": palette.decode_into}
+_DECODE_INTO = {
+    "analog": cells.decode_into,
+    "bloomier": bloomier.decode_into,
+    "palette": palette.decode_into,
+}
 
 
 class WeightDecoder:
@@ -41,10 +45,11 @@ class WeightDecoder:
         """The weight that a decoder stands for.
 
         Args:
-            decoder: one of `find_decoders`.
+            decoder: one of `find_stored`.
 
         Returns:
-            The array in the weight's shape and element type, bit for bit what the operator gives.
+            The array in the weight's shape and element type, bit for bit what the operator gives;
+            of analog cells what was meant to be written, which no operator gives.
 
         Raises:
             BlobError: the blob is damaged.
@@ -80,7 +85,7 @@ def decode_weight(decoder: Decoder, *, threads: int = 1) -> np.ndarray:
     """The weight that a decoder stands for; see `WeightDecoder`, which is for many of them.
 
     Args:
-        decoder: one of `find_decoders`.
+        decoder: one of `find_stored`.
         threads: threads that decode; 0 means one for each core.
 
     Returns:
