@@ -16,6 +16,8 @@ const char* name_of(Codec codec) {
       return "palette";
     case Codec::kBundle:
       return "bundle";
+    case Codec::kAnalog:
+      return "analog";
   }
   return "unknown";
 }

@@ -16,7 +16,7 @@ constexpr size_t kContainerChecksumBytes = 16;
 constexpr uint8_t kFormatVersion = 1;
 constexpr uint64_t kMaxWeights = 0xffffffffULL;
 
-enum class Codec : uint8_t { kBloomier = 1, kPalette = 2, kBundle = 3 };
+enum class Codec : uint8_t { kBloomier = 1, kPalette = 2, kBundle = 3, kAnalog = 4 };
 
 // Views into the blob; valid as long as the blob is.
 struct Container {

@@ -58,6 +58,9 @@ void decode_chunks(const PaletteView& view, const void* elements, size_t element
       kernel.decode_rans(contexts.read(count), count, &stream, symbols);
       uint8_t* target = streams ? buffer : out;
       switch (element_bytes) {
+        case 1:
+          look_up<uint8_t>(symbols, elements, count, target);
+          break;
         case 2:
           look_up<uint16_t>(symbols, elements, count, target);
           break;

@@ -13,6 +13,7 @@ __all__ = ["print_report"]
 
 _COLUMNS = ("zeros", "bits", "size", "ratio", "filter >=", "lossless >=", "epsilon", "error")
 _SEARCHED = ("loss", "other codec")
+_ANALOG = ("cells", "digital")
 
 _FILE_PARTS = {
     "blobs": "blob_bytes",
@@ -35,8 +36,15 @@ def print_report(report: dict[str, Any], *, title: str) -> None:
         is_searched = any(tensor.get("tried") for tensor in encoded)
         for column in _SEARCHED if is_searched else ():
             table.add_column(column, justify="right", no_wrap=True)
+        is_analog = any(tensor["codec"] == "analog" for tensor in encoded)
+        for column in _ANALOG if is_analog else ():
+            table.add_column(column, justify="right", no_wrap=True)
         for tensor in encoded:
-            table.add_row(*_row(tensor), *(_describe_search(tensor) if is_searched else ()))
+            table.add_row(
+                *_row(tensor),
+                *(_describe_search(tensor) if is_searched else ()),
+                *(_describe_cells(tensor) if is_analog else ()),
+            )
         OUTPUT.print(table)
     for reason in dict.fromkeys(tensor["reason"] for tensor in left):
         names = [tensor["name"] for tensor in left if tensor["reason"] == reason]
@@ -58,6 +66,13 @@ def _describe_search(tensor: dict[str, Any]) -> tuple[str, str]:
     return "" if damage is None else f"{damage:.2g}", ", ".join(sizes)
 
 
+def _describe_cells(tensor: dict[str, Any]) -> tuple[str, str]:
+    """The cells of a tensor, and the size of what lies beside them."""
+    if tensor["cells"] is None:
+        return "-", "-"
+    return f"{tensor['cells']:,}", format_bytes(tensor["digital_bits"] / 8)
+
+
 def _print_search(search: dict[str, Any]) -> None:
     """Prints what the smaller model loses on the validation data."""
     parts = []
@@ -76,6 +91,7 @@ def _print_search(search: dict[str, Any]) -> None:
 def _row(tensor: dict[str, Any]) -> tuple[str, ...]:
     flag = "" if tensor["meets_share"] is not False else " !"
     epsilon, error = tensor["epsilon"], tensor["error_share"]
+    lossless = tensor["lossless_bound_bits"]
     return (
         tensor["name"],
         "x".join(map(str, tensor["shape"])),
@@ -85,7 +101,7 @@ def _row(tensor: dict[str, Any]) -> tuple[str, ...]:
         format_bytes(tensor["size_bits"] / 8),
         f"{tensor['original_bits'] / tensor['size_bits']:.1f}x",
         "-" if tensor["bits"] is None else format_bytes(tensor["information_bound_bits"] / 8),
-        format_bytes(tensor["lossless_bound_bits"] / 8),
+        "-" if lossless is None else format_bytes(lossless / 8),
         "-" if epsilon is None else f"{epsilon:.4f}",
         "-" if error is None else f"{error:.4f}{flag}",
     )
