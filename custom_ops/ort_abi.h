@@ -39,6 +39,7 @@ enum OpAttrType : int32_t { kOpAttrInt = 1, kOpAttrInts = 2 };
 // ONNX's own numbers of element types.
 constexpr int32_t kElementUndefined = 0;
 constexpr int32_t kElementUint8 = 2;
+constexpr int32_t kElementInt64 = 7;
 
 // An operator, as onnxruntime reads it. Fields behind `version` may be null where the version
 // named there does not read them.
@@ -104,6 +105,8 @@ using GetTensorTypeAndShape =
 using GetAllocatorWithDefaultOptions = ApiFunction<78, 1, OrtStatus*(OrtAllocator**)>;
 using KernelInfoGetAttributeInt64 =
     ApiFunction<86, 1, OrtStatus*(const OrtKernelInfo*, const char* name, int64_t*)>;
+using KernelContextGetInput =
+    ApiFunction<90, 1, OrtStatus*(const OrtKernelContext*, size_t index, const OrtValue**)>;
 using KernelContextGetOutput =
     ApiFunction<91, 1,
                 OrtStatus*(OrtKernelContext*, size_t index, const int64_t* dims, size_t rank,

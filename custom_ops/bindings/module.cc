@@ -6,6 +6,7 @@
 namespace nb = nanobind;
 
 namespace wl {
+void bind_analog(nb::module_& module);
 void bind_bloomier(nb::module_& module);
 void bind_bundle(nb::module_& module);
 void bind_compensation(nb::module_& module);
@@ -18,6 +19,7 @@ NB_MODULE(_core, module) {
   nb::exception<wl::InvalidArgumentError>(module, "InvalidArgumentError", PyExc_ValueError);
   nb::exception<wl::DamagedError>(module, "DamagedError", PyExc_ValueError);
   nb::exception<wl::FailedError>(module, "FailedError", PyExc_RuntimeError);
+  wl::bind_analog(module);
   wl::bind_bloomier(module);
   wl::bind_bundle(module);
   wl::bind_compensation(module);

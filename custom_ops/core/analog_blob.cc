@@ -1,7 +1,6 @@
 #include "core/analog_blob.h"
 
 #include <cmath>
-#include <cstring>
 #include <new>
 
 #include "core/byte_reader.h"
@@ -221,11 +220,12 @@ class Parser {
     const size_t first = reader_.offset();
     view_.levels = reader_.skip(size);
     const uint32_t limit = 1U << view_.write_bits;
-    if (limit == 256 || limit == 65536) return Status{};  // any byte or pair of bytes will do
-    for (size_t i = 0; i < size; i += view_.level_bytes()) {
-      uint16_t level = view_.levels[i];
-      if (view_.level_bytes() == 2) std::memcpy(&level, view_.levels + i, 2);
-      if (level >= limit) return damaged("levels must be below 2^bits", first + i, level);
+    if (limit >> (8 * view_.level_bytes()) == 1) return Status{};  // whatever the bytes are
+    for (uint64_t i = 0; i < view_.num_levels(); ++i) {
+      const uint16_t level = analog_level(view_, i);
+      if (level >= limit) {
+        return damaged("levels must be below 2^bits", first + i * view_.level_bytes(), level);
+      }
     }
     return Status{};
   }

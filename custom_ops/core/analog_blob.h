@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "core/device_model.h"
@@ -62,6 +63,14 @@ struct AnalogView {
   size_t level_bytes() const { return write_bits <= 8 ? 1 : 2; }
   uint64_t num_levels() const { return num_stored * (is_pair ? 2 : 1); }
 };
+
+// A level by its place among all of them.
+inline uint16_t analog_level(const AnalogView& view, uint64_t index) {
+  if (view.level_bytes() == 1) return view.levels[index];
+  uint16_t level;
+  std::memcpy(&level, view.levels + 2 * index, sizeof(level));
+  return level;
+}
 
 // Parses and checks a whole blob (container, checksum, payload) but for what the labels say of
 // num_stored, which build_layout checks. On error `view` is unspecified.

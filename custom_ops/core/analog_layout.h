@@ -71,8 +71,8 @@ class AnalogLayout {
   uint32_t num_planes_ = 0;     // the most cells that a weight may have
   uint32_t uniform_cells_ = 0;  // of every weight, or 0 where they may differ or are 0
   uint8_t symbol_cells_[256] = {};
-  std::vector<uint8_t> labels_;       // [num_weights], empty where there is one symbol
-  std::vector<uint8_t> line_cells_;   // [num_weights], empty where no lines change cells
+  std::vector<uint8_t> labels_;        // [num_weights], empty where there is one symbol
+  std::vector<uint8_t> line_cells_;    // [num_weights], empty where no lines change cells
   std::vector<uint64_t> first_cells_;  // [num_chunks][num_planes], empty where cells are uniform
 };
 

@@ -7,11 +7,11 @@
 namespace wl {
 namespace {
 
-constexpr uint32_t kKnots = 257;      // of the mean response
+constexpr uint32_t kKnots = 257;         // of the mean response
 constexpr double kLeastRise = 1 + 1e-9;  // from knot to knot, beyond errors of rounding
-constexpr double kHeadroom = 1.5;     // of the table above the largest mean
-constexpr double kStraight = 1e-6;    // curves below are the straight line
-constexpr double kMaxLogTime = 4096;  // by which every drift has run its course
+constexpr double kHeadroom = 1.5;        // of the table above the largest mean
+constexpr double kStraight = 1e-6;       // curves below are the straight line
+constexpr double kMaxLogTime = 4096;     // by which every drift has run its course
 constexpr int kBisections = 100;
 // Ratios of reference reads that still say something.
 constexpr double kLeastGain = 1e-6;

@@ -115,10 +115,10 @@ class NodeReader {
     return value == 1;
   }
 
-  // The blob's tensor. `owned` is set where it is a copy that is ours to release; a constant input
-  // stays with the session, which outlives its kernels.
-  const ort::OrtValue* blob(ort::OwnedValue* owned) const {
-    const ort::OrtValue* input = constant_input();
+  // The blob's tensor, an attribute or the input number `index`. `owned` is set where it is a copy
+  // that is ours to release; a constant input stays with the session, which outlives its kernels.
+  const ort::OrtValue* blob(ort::OwnedValue* owned, size_t index = 0) const {
+    const ort::OrtValue* input = constant_input(index);
     ort::OrtAllocator* allocator = nullptr;  // the runtime's own
     api_.call<ort::GetAllocatorWithDefaultOptions>(&allocator);
     ort::OrtValue* copy = nullptr;
@@ -148,14 +148,14 @@ class NodeReader {
     return values;
   }
 
-  // The node's input, or null where it has none.
-  const ort::OrtValue* constant_input() const {
+  // An input of the node, or null where it has no such input.
+  const ort::OrtValue* constant_input(size_t index) const {
     size_t num_inputs = 0;
     api_.call<ort::KernelInfoGetInputCount>(info_, &num_inputs);
-    if (num_inputs == 0) return nullptr;
+    if (num_inputs <= index) return nullptr;
     int is_constant = 0;
     const ort::OrtValue* input = nullptr;
-    api_.call<ort::KernelInfoGetConstantInputTensor>(info_, size_t{0}, &is_constant, &input);
+    api_.call<ort::KernelInfoGetConstantInputTensor>(info_, index, &is_constant, &input);
     if (!is_constant)
       throw ort::OpError("its input must be an initializer, got a value known at run time only");
     return input;

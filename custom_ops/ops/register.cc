@@ -33,6 +33,7 @@ struct Registration {
   DecodeOp bundle_decode{};
   DecodeOp typed_bundle_decode{};
   DecodeOp palette_decode{};
+  DecodeOp analog_read{};
 
   bool serves(const Api& api, CachePolicy policy) const {
     return bloomier_decode.api == api.table() && bloomier_decode.cache_policy == policy;
@@ -68,8 +69,10 @@ class Registry {
     entry->bundle_decode = make_bundle_decode_op(api.table(), policy);
     entry->typed_bundle_decode = make_typed_bundle_decode_op(api.table(), policy);
     entry->palette_decode = make_palette_decode_op(api.table(), policy);
-    for (const DecodeOp* op : {&entry->bloomier_decode, &entry->bundle_decode,
-                               &entry->typed_bundle_decode, &entry->palette_decode}) {
+    entry->analog_read = make_analog_read_op(api.table(), policy);
+    for (const DecodeOp* op :
+         {&entry->bloomier_decode, &entry->bundle_decode, &entry->typed_bundle_decode,
+          &entry->palette_decode, &entry->analog_read}) {
       api.call<ort::CustomOpDomainAdd>(domain, static_cast<const ort::OrtCustomOp*>(op));
     }
     entry->domain = owned.release();

@@ -30,6 +30,7 @@ PUBLISHED = {
     "GetTensorTypeAndShape": (65, 1),
     "GetAllocatorWithDefaultOptions": (78, 1),
     "KernelInfoGetAttributeInt64": (86, 1),
+    "KernelContextGetInput": (90, 1),
     "KernelContextGetOutput": (91, 1),
     "ReleaseStatus": (93, 1),
     "ReleaseValue": (96, 1),
