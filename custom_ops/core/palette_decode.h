@@ -11,8 +11,9 @@ namespace wl {
 
 // Writes the weights of chunks [first, last) of the tensor: element chunk_weights * first goes to
 // output[0].
-//   elements: an element of `element_bytes` (1, 2, 4 or 8) for each centroid (see convert_elements).
-//   output: room for min(chunk_weights * last, num_weights) - chunk_weights * first elements,
+//   elements: an element of `element_bytes` (1, 2, 4 or 8) for each centroid (see
+//   convert_elements). output: room for min(chunk_weights * last, num_weights) - chunk_weights *
+//   first elements,
 //     aligned to its element, not aliasing the blob.
 // Any number of threads may decode disjoint ranges of one view at a time. Allocates nothing; takes
 // about 45 KiB of stack.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -132,7 +131,7 @@ def check_tensor(tensor: CellTensor) -> None:
     _require_range("time_s", tensor.time_s, 0, MAX_TIME_S)
     _require_range("reference_level", tensor.reference_level, 0, 1)
     _require(
-        0 < tensor.scale < math.inf and 0 < np.float32(tensor.scale) < np.inf,
+        2.0**-149 <= tensor.scale < 2.0**128 * (1 - 2.0**-25),
         "scale must be above 0 and finite as float32",
         tensor.scale,
     )
@@ -193,7 +192,7 @@ def _check_lines(lines: Lines | None, name: str) -> None:
         f"{exponents.dtype} {list(exponents.shape)}",
     )
     _require(
-        0 <= int(exponents.min()) and int(exponents.max()) <= MAX_EXPONENT,
+        int(exponents.min()) >= 0 and int(exponents.max()) <= MAX_EXPONENT,
         f"{name} must be from 0 to {MAX_EXPONENT}",
         f"{int(exponents.min())} to {int(exponents.max())}",
     )
@@ -213,7 +212,7 @@ def _check_levels(tensor: CellTensor) -> None:
             f"{labels.dtype} {list(labels.shape)}",
         )
         _require(
-            0 <= int(labels.min()) and int(labels.max()) < len(cells),
+            int(labels.min()) >= 0 and int(labels.max()) < len(cells),
             f"labels must be from 0 to {len(cells) - 1}",
             f"{int(labels.min())} to {int(labels.max())}",
         )
@@ -229,7 +228,7 @@ def _check_levels(tensor: CellTensor) -> None:
     if levels.size:
         limit = 2**tensor.write_bits - 1
         _require(
-            0 <= int(levels.min()) and int(levels.max()) <= limit,
+            int(levels.min()) >= 0 and int(levels.max()) <= limit,
             f"levels must be from 0 to {limit}",
             f"{int(levels.min())} to {int(levels.max())}",
         )

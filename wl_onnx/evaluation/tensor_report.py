@@ -37,7 +37,8 @@ class TensorReport:
     Attributes:
         name: the weight's key in the model.
         op_types: operators that use it as a weight.
-        codec: "analog", "bloomier", "bundle" or "palette", or "none" where the tensor is left as it is.
+        codec: "analog", "bloomier", "bundle" or "palette", or "none" where the tensor is left as
+            it is.
         shape: dimensions.
         num_weights: number of elements.
         num_nonzero: weights stored as keys, in a palette those that are not zero, in analog cells

@@ -144,7 +144,7 @@ def replace_weights(
 def _require_replaceable(
     key: str, sites: Mapping[str, WeightSite], *, is_analog: bool = False
 ) -> None:
-    reason = "is none"
+    reason: str | None = "is none"
     if key in sites:
         reason = why_not_analog(sites[key]) if is_analog else sites[key].skip_reason
     if reason is not None:

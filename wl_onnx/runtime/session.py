@@ -72,10 +72,10 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc]
             needs stays out of them; only where the model has operators of a third library that is
             registered in them, they are used themselves, and our library stays registered in them.
         providers: execution providers, as for onnxruntime.
-        mode: "materialize" decodes all weights first (but analog ones), with `intra_op_num_threads` threads, and
-            runs at the original's speed, with the original's memory. "cached" decodes each weight
-            when it is first used and keeps it. "streaming" decodes at every run and gives the
-            memory back: the slowest and the smallest.
+        mode: "materialize" decodes all weights but analog ones first, with `intra_op_num_threads`
+            threads, and runs at the original's speed, with the original's memory. "cached" decodes
+            each weight when it is first used and keeps it. "streaming" decodes at every run and
+            gives the memory back: the slowest and the smallest.
         **kwargs: further arguments of `onnxruntime.InferenceSession`.
 
     Raises:

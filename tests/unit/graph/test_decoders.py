@@ -67,7 +67,7 @@ def take_float_blob(model) -> None:
         (take_float_blob, "must be a uint8 tensor with one dimension, got element type 1"),
         (
             lambda m: setattr(m.proto.graph.node[0], "op_type", "Later"),
-            "its operator must be one of BloomierDecode, BundleDecode, PaletteDecode, Typ",
+            "its operator must be one of AnalogRead, BloomierDecode, BundleDecode, Palette",
         ),
         (lambda m: m.proto.graph.node[0].output.append("z"), "must have one output, got 2"),
     ],
@@ -85,7 +85,7 @@ def test_a_malformed_node_is_named(change, part, compress):
 def test_a_blob_that_is_computed_is_refused(name, compress):
     model = compressed(compress, "initializer")
     model.proto.graph.node[0].input[0] = name
-    with pytest.raises(ModelError, match=f"its one input must be an initializer, got {name}"):
+    with pytest.raises(ModelError, match=f"its blob's input must be an initializer, got {name}"):
         find_decoders(model)
 
 
