@@ -101,12 +101,16 @@ inline void normal_pair(Words radius_word, Words angle_word, Floats* first, Floa
   // Quarter turns in the two highest bits, the rest of the angle from -pi/4 to pi/4.
   const Words turned = angle_word + (1U << 29);
   const Ints rest = reinterpret_cast<Ints>(turned & 0x3fffffffU) - (1 << 29);
-  const Floats angle = convert(rest) * 1.46291807e-9F;  // pi/2 * 2^-30
+  // Times pi/2 * 2^-30: twelve bits times twelve bits are exact, what is left is small.
+  const Ints high = (rest + (1 << 16)) & -(1 << 17);
+  const Floats large = convert(high) * 1.46292223e-09F;
+  const Floats small = convert(high) * -4.14853444e-15F + convert(rest - high) * 1.46291812e-09F;
+  const Floats angle = large + small;
   const Floats square = angle * angle;
   Floats sine = broadcast(-0.000195172994F);
   sine = sine * square + 0.008332178F;
   sine = sine * square - 0.166666552F;
-  sine = sine * square * angle + angle;
+  sine = (sine * (square * angle) + small) + large;
   Floats cosine = broadcast(2.44331568e-05F);
   cosine = cosine * square - 0.00138873165F;
   cosine = cosine * square + 0.0416666456F;
