@@ -114,7 +114,9 @@ inline void normal_pair(Words radius_word, Words angle_word, Floats* first, Floa
   Floats cosine = broadcast(2.44331568e-05F);
   cosine = cosine * square - 0.00138873165F;
   cosine = cosine * square + 0.0416666456F;
-  cosine = cosine * (square * square) + (square * -0.5F + 1.0F);
+  const Floats half = square * 0.5F;
+  const Floats most = 1.0F - half;  // and (1 - most) - half is what rounding took from it
+  cosine = (cosine * (square * square) + ((1.0F - most) - half)) + most;
 
   // An odd number of quarter turns swaps them; two of them turn a sign.
   const Words is_odd = reinterpret_cast<Words>(reinterpret_cast<Ints>(turned << 1) >> 31);
