@@ -15,7 +15,7 @@ constexpr uint32_t kMinLevels = 2, kMaxLevels = 65536;
 constexpr float kLargest = 1e12F;
 
 Status damaged(const char* what, double value, size_t offset) {
-  return make_status(StatusCode::kDamaged, "the device's %s, got %.9g at byte %zu", what, value,
+  return make_status(StatusCode::kDamaged, "the device's %s, got %.7g at byte %zu", what, value,
                      offset);
 }
 
@@ -75,7 +75,7 @@ Status DeviceModel::parse_pcm(ByteReader* reader, DeviceModel* model) {
       return make_status(
           StatusCode::kDamaged,
           "the device's drift must have a lower limit that is at most the upper one, "
-          "got %.9g and %.9g",
+          "got %.7g and %.7g",
           law->low, law->high);
     }
   }
@@ -128,7 +128,7 @@ Status DeviceModel::parse_table(ByteReader* reader, DeviceModel* model) {
       double{*std::max_element(model->measured_.mean.begin(), model->measured_.mean.end())};
   if (!(model->g_max_ > 0)) {
     return make_status(StatusCode::kDamaged,
-                       "the device's largest mean must be above 0 uS, got %.9g", model->g_max_);
+                       "the device's largest mean must be above 0 uS, got %.7g", model->g_max_);
   }
   return Status();
 }

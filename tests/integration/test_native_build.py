@@ -7,7 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import mmh3
+import numpy as np
 import pytest
+
+from tests.devices import RECORDS, table_record
+from wl_onnx.kernels import noise
 
 SOURCE = Path(__file__).resolve().parents[2] / "custom_ops"
 
@@ -27,6 +32,20 @@ def build_and_test(folder: Path, *options: str) -> str:
     output = run("ctest", "--test-dir", folder, "--verbose", "--no-tests=error")
     assert "100% tests passed" in output
     return output
+
+
+def digest_of_cells() -> str:
+    """What the installed core gives for the cells that tests/native/test_noise.cc takes."""
+    i = np.arange(5000)
+    levels = (i * i % 11 + i % 6).astype(np.uint16)
+    table = np.array([[0, 0.5, 1], [1, 8, 12], [0.5, 1, 0], [0.1, 0.2, 0.3]])
+    arrays: list[np.ndarray] = []
+    for record in (RECORDS["nandakumar"], table_record(table)):
+        cells = noise.program_cells(
+            record, 4, levels, write_seed=99, tensor=5, time_s=86400, first=13
+        )
+        arrays += [*cells, noise.read_cells(*cells, read_seed=7, tensor=5, first=13)]
+    return mmh3.mmh3_x64_128_digest(np.concatenate(arrays).tobytes()).hex()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,6 +70,7 @@ def test_under_the_sanitizers(compiler: str, tmp_path: Path) -> None:
 def test_a_plain_build_gives_the_same_bytes(tmp_path: Path) -> None:
     output = build_and_test(tmp_path, "-DWL_CPU_TARGETS=OFF")
     assert "targets: baseline\n" in output
+    assert f"noise: {digest_of_cells()}\n" in output
 
 
 def test_an_arm_build_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -65,3 +85,4 @@ def test_an_arm_build_gives_the_same_bytes(tmp_path: Path) -> None:
         f"-DCMAKE_CROSSCOMPILING_EMULATOR={emulator};-L;/usr/aarch64-linux-gnu",
     )
     assert "targets: baseline\n" in output
+    assert f"noise: {digest_of_cells()}\n" in output

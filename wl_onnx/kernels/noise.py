@@ -203,7 +203,7 @@ def mean_response(record: bytes, targets: npt.ArrayLike, *, time_s: float = 0.0)
         core().mean_response(record, time_s, flat.reshape(-1), means)
     except ValueError as error:
         raise _translate("tell a device's response", error) from error
-    return means.reshape(flat.shape)
+    return means.reshape(np.shape(targets))
 
 
 def _translate(action: str, error: ValueError) -> BlobError | InputError:

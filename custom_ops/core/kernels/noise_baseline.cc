@@ -25,7 +25,7 @@ inline Wides multiply_low(Wides a, Wides b) {
 }
 
 inline Floats square_root(Floats a) {
-  Floats root;
+  Floats root{};
   for (int i = 0; i < kWidth; ++i) root[i] = __builtin_sqrtf(a[i]);
   return root;
 }
@@ -35,7 +35,7 @@ inline Floats greater(Floats a, Floats b) { return a > b ? a : b; }
 inline Floats lesser(Floats a, Floats b) { return a < b ? a : b; }
 
 inline Floats look_up(const float* table, Words indices) {
-  Floats found;
+  Floats found{};
   for (int i = 0; i < kWidth; ++i) found[i] = table[indices[i]];
   return found;
 }

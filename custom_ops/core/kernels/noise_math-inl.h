@@ -25,7 +25,7 @@ constexpr float kLn2Low = 1.42860677e-6F;
 // and anything in the upper one: even blocks in one vector, odd ones in another.
 inline void philox(const DrawKey& key, uint64_t block, Words words[4]) {
   Wides even[4], odd[4];
-  Wides steps;
+  Wides steps{};
   for (int i = 0; i < kWidth / 2; ++i) steps[i] = static_cast<uint64_t>(2 * i);
   even[0] = steps + block;
   odd[0] = even[0] + 1;
