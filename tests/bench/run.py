@@ -13,6 +13,7 @@ import compression_speed
 import construction_speed
 import decode_speed
 import filter_size
+import noise_speed
 import sessions
 from figures import Figure, as_json, print_figures
 from machine import describe_machine
@@ -26,6 +27,7 @@ _PARTS = {
     "construction_speed": construction_speed.measure,
     "compression_speed": compression_speed.measure,
     "compensation_speed": compensation_speed.measure,
+    "noise_speed": noise_speed.measure,
     "sessions": sessions.measure,
 }
 
