@@ -134,7 +134,7 @@ void check_parts() {
   std::vector<float> whole(256);
   draw_normals(3, 1, 0, 64, 256, whole.data());
   for (uint64_t skip = 0; skip < 66; skip += 5) {
-    for (const uint64_t count : {0, 1, 15, 64, 65, 130}) {
+    for (const uint64_t count : {0U, 1U, 15U, 64U, 65U, 130U}) {
       std::vector<float> some(count);
       draw_normals(3, 1, 0, 64 + skip, count, some.data());
       CHECK(std::equal(some.begin(), some.end(), whole.data() + skip));

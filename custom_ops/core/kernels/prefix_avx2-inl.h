@@ -29,7 +29,7 @@ inline __m256i gather_rows(const uint8_t* planes, uint32_t plane_bytes, int num_
 // The tables of one byte of rows, the lower half's in the lower lane. Numbers 4 i + k of a lane are
 // the columns of that half: entry e is the sum of those for which bit i of e is set.
 inline __m256i sum_columns(__m256i columns, uint32_t k) {
-  constexpr int kOut = 0x80808080;  // places from which a shuffle takes 0
+  constexpr int kOut = static_cast<int>(0x80808080U);  // places from which a shuffle takes 0
   const __m256i offset = _mm256_set1_epi8(static_cast<char>(k));
   const __m256i places[4] = {
       _mm256_set1_epi16(0x0080), _mm256_set1_epi32(0x04048080),
