@@ -8,7 +8,7 @@ kinds that the compiled core knows can express it:
   law, read noise; each part may be left out. Write a function that returns one, with the source of
   its constants, and enter it in `PRESETS` of `wl_onnx.analog.presets`.
 - `wl_onnx.analog.table_device.TableDevice`: levels, means and deviations as they were measured. A
-  file is enough for that: `load_table`.
+  file is enough for that: `load_table` of `wl_onnx.analog.table_file`.
 
 A new kind needs its record parsed in the compiled core as well.
 """
@@ -92,6 +92,12 @@ class Device(Protocol):
     @property
     def has_drift(self) -> bool:
         """Whether what is read on average changes with time."""
+
+    def without_drift(self) -> Device:
+        """The device with its drift undone, cell by cell."""
+
+    def without_read_noise(self) -> Device:
+        """The device with reads that add nothing."""
 
     def record(self) -> bytes:
         """The device as the compiled core parses it and blobs hold it."""

@@ -175,6 +175,14 @@ class PcmDevice:
         """Whether what is read on average changes with time."""
         return self.drift is not None
 
+    def without_drift(self) -> PcmDevice:
+        """The device with its drift undone, cell by cell."""
+        return dataclasses.replace(self, drift=None)
+
+    def without_read_noise(self) -> PcmDevice:
+        """The device with reads that add nothing."""
+        return dataclasses.replace(self, read_noise=None)
+
     def record(self) -> bytes:
         """Kind 1 and 19 float32, little-endian: what the compiled core parses."""
         drift = (0.0,) * 8 if self.drift is None else dataclasses.astuple(self.drift)
