@@ -256,11 +256,11 @@ class PcmDevice:
         Programming's clip at 0 is in it. The clip of read noise at 0 is not: it raises the mean of
         small conductances, by less than 0.01 uS for the presets; `moments` has it.
         """
-        x = check_targets(targets)
+        x, log_time = check_targets(targets), self.log_time(time_s)
         mean = rectified_mean(self.g_max_usiemens * x, self.programming.deviation(x))
         if self.drift is None:
             return mean
-        return np.asarray(mean * self.drift.mean_decay(x, self.log_time(time_s)))
+        return np.asarray(mean * self.drift.mean_decay(x, log_time))
 
     def moments(self, targets: npt.ArrayLike, time_s: float) -> tuple[Array, Array]:
         """Mean and deviation of a whole write and read, with both clips, uS.
@@ -332,9 +332,10 @@ class PcmDevice:
 
     def _relative_deviation(self, written: Array, time_s: float) -> Array:
         """Deviation of one read over the conductance, of programmed conductances in uS."""
+        since_t0_s = check_time(time_s) + self.t0_s
         if self.read_noise is None:
             return np.zeros_like(written)
-        factor = self.read_noise.time_factor(check_time(time_s) + self.t0_s)
+        factor = self.read_noise.time_factor(since_t0_s)
         return self.read_noise.share(written / self.g_max_usiemens) * factor
 
     def _top_usiemens(self, time_s: float) -> float:

@@ -13,6 +13,7 @@ from wl_onnx.cli.compress import compress, plan
 from wl_onnx.cli.console import ERRORS
 from wl_onnx.cli.decompress import decompress
 from wl_onnx.cli.demo import demo
+from wl_onnx.cli.device import device
 from wl_onnx.cli.inspect import inspect
 from wl_onnx.errors import WlOnnxError
 
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, compress, plan, decompress, inspect, compare):
+for command in (demo, compress, plan, decompress, inspect, compare, device):
     app.command()(command)
 
 

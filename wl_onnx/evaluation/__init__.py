@@ -1,9 +1,12 @@
-"""What a compressed model holds, how it compares with its original, and what it may lose."""
+"""What a model or a device holds, how models compare, and what they may lose."""
 
 from __future__ import annotations
 
 from wl_onnx.evaluation.data import Feeds, load_feeds, load_npz, random_feeds
+from wl_onnx.evaluation.device_plot import draw_device
+from wl_onnx.evaluation.device_report import describe_device, list_devices
 from wl_onnx.evaluation.fidelity import ORIGINAL, compare
+from wl_onnx.evaluation.figure import check_picture
 from wl_onnx.evaluation.inspection import inspect
 from wl_onnx.evaluation.limits import Limits, Score, Validator
 from wl_onnx.evaluation.metrics import Accumulator, top1
@@ -18,8 +21,12 @@ __all__ = [
     "Score",
     "ValidationFn",
     "Validator",
+    "check_picture",
     "compare",
+    "describe_device",
+    "draw_device",
     "inspect",
+    "list_devices",
     "load_feeds",
     "load_npz",
     "load_validation_fn",

@@ -203,3 +203,6 @@ def test_targets_and_times_that_cannot_be() -> None:
     for time_s in (-1.0, math.nan, math.inf, 2e12):
         with pytest.raises(InputError, match="the time must be in"):
             check_time(time_s)
+        for method in (device.mean_response, device.moments, device.deviation):
+            with pytest.raises(InputError, match="the time must be in"):
+                method(0.5, time_s)
