@@ -72,18 +72,19 @@ Status AnalogLayout::build(const AnalogView& view, const TaskRunner& run, Analog
 
 Status AnalogLayout::count_cells(const AnalogView& view, const TaskRunner& run) {
   uint32_t most = 0;
+  uint32_t least = kMaxAnalogCells;
   for (size_t symbol = 0; symbol < view.symbols.size(); ++symbol) {
     symbol_cells_[symbol] = view.symbols[symbol].cells;
     most = std::max<uint32_t>(most, symbol_cells_[symbol]);
+    least = std::min<uint32_t>(least, symbol_cells_[symbol]);
   }
   if (view.has_lines) most = cells_with_exponent(most, largest(view.rows) + largest(view.columns));
   num_planes_ = most;
   if (view.symbols.size() > 1) {
     labels_.resize(view.num_weights);
     decode_labels(view.labels, run, labels_.data());
-  } else if (!view.has_lines || most == 0) {
-    uniform_cells_ = most;
   }
+  if (!view.has_lines && least == most) uniform_cells_ = most;
   uint64_t num_stored = 0;
   if (uniform_cells_ > 0) {
     num_sign_cells_ = most * num_weights_;

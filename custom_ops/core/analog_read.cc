@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/cell_noise.h"
+#include "core/kernels/targets.h"
 
 namespace wl {
 namespace {
@@ -42,30 +43,22 @@ void read_means(const AnalogView& view, const AnalogLayout& layout, const Analog
   }
 }
 
-uint32_t interval_of(const ResponseTables& tables, float conductance) {
-  const float place = conductance * tables.inverse_step;
-  constexpr float kLast = kResponseIntervals - 1;
-  return static_cast<uint32_t>(place < kLast ? place : kLast);  // also where it is not a number
-}
-
 // The position that each conductance stands for, in its place.
 void to_positions(const AnalogLayout& layout, const ResponseTables& tables, const ChunkCells& cells,
                   float* values) {
-  const float* intercepts = tables.intercepts.data();
-  const float* slopes = tables.slopes.data();
   if (tables.num_curves() == 1) {
-    for (uint32_t j = 0; j < cells.num_stored; ++j) {
-      const uint32_t k = interval_of(tables, values[j]);
-      values[j] = intercepts[k] + slopes[k] * values[j];
-    }
+    const ResponseCurve curve{tables.inverse_step, tables.intercepts.data(), tables.slopes.data()};
+    current_kernel().response->to_positions(curve, cells.num_stored, values);
     return;
   }
   const uint8_t* labels = layout.labels() + cells.first_weight;
   for (uint32_t j = 0; j < cells.num_stored; ++j) {
+    const float place = values[j] * tables.inverse_step;
+    constexpr float kLast = kResponseIntervals - 1;
     const uint8_t label = labels[cells.is_dense ? j : cells.index[j]];
-    const uint32_t k =
-        tables.of_symbol[label] * kResponseIntervals + interval_of(tables, values[j]);
-    values[j] = intercepts[k] + slopes[k] * values[j];
+    const uint32_t k = tables.of_symbol[label] * kResponseIntervals +
+                       static_cast<uint32_t>(place < kLast ? place : kLast);  // also of no number
+    values[j] = tables.intercepts[k] + tables.slopes[k] * values[j];
   }
 }
 
@@ -87,40 +80,23 @@ void fill_factors(const AnalogView& view, const ChunkCells& cells, float* factor
 // The weights of a chunk, float32, from the positions of those that are stored.
 void to_weights(const AnalogView& view, const AnalogLayout& layout, const ChunkCells& cells,
                 const float* positions, float* weights) {
-  alignas(64) float factors[kAnalogChunk];
-  const bool has_channels = !view.channel_scales.empty();
-  if (has_channels) fill_factors(view, cells, factors);
-  if (layout.labels() == nullptr && cells.is_dense) {
-    const float low = view.symbols[0].low;
-    const float span = view.symbols[0].high - low;
-    if (has_channels) {
-      for (uint32_t i = 0; i < cells.num_weights; ++i) {
-        weights[i] = factors[i] * (low + span * positions[i]);
-      }
-    } else {
-      const float factor = view.scale;
-      for (uint32_t i = 0; i < cells.num_weights; ++i) {
-        weights[i] = factor * (low + span * positions[i]);
-      }
-    }
-    return;
-  }
   float lows[256], spans[256];
   for (size_t s = 0; s < view.symbols.size(); ++s) {
     lows[s] = view.symbols[s].low;
     spans[s] = view.symbols[s].high - lows[s];
   }
-  const uint8_t* labels =
-      layout.labels() == nullptr ? nullptr : layout.labels() + cells.first_weight;
-  if (!has_channels) std::fill(factors, factors + cells.num_weights, view.scale);
-  for (uint32_t i = 0; i < cells.num_weights; ++i) {
-    weights[i] = factors[i] * lows[labels == nullptr ? 0 : labels[i]];
+  alignas(64) float factors[kAnalogChunk];
+  const bool has_channels = !view.channel_scales.empty();
+  if (has_channels) fill_factors(view, cells, factors);
+  if (!cells.is_dense) {  // a position of 0 gives `low`
+    std::fill(weights, weights + cells.num_weights, 0.0F);
+    for (uint32_t j = 0; j < cells.num_stored; ++j) weights[cells.index[j]] = positions[j];
+    positions = weights;
   }
-  for (uint32_t j = 0; j < cells.num_stored; ++j) {
-    const uint32_t i = cells.is_dense ? j : cells.index[j];
-    const uint8_t label = labels == nullptr ? 0 : labels[i];
-    weights[i] = factors[i] * (lows[label] + spans[label] * positions[j]);
-  }
+  const uint8_t* labels = layout.labels();
+  const WeightScales scales{lows, spans, labels == nullptr ? labels : labels + cells.first_weight,
+                            has_channels ? factors : nullptr, view.scale};
+  current_kernel().response->to_weights(scales, positions, cells.num_weights, weights);
 }
 
 void store_weights(const float* weights, uint32_t count, ElementType type, void* output) {

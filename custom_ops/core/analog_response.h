@@ -6,11 +6,10 @@
 #include <vector>
 
 #include "core/analog_blob.h"
+#include "core/kernels/response_kernel.h"
 #include "core/status.h"
 
 namespace wl {
-
-constexpr uint32_t kResponseIntervals = 128;
 
 // Piecewise linear functions of the conductance, one for each curve that symbols have:
 //   position = intercepts[t][k] + slopes[t][k] * g, k = min(int(g * inverse_step), 127)

@@ -77,8 +77,11 @@ Status AnalogState::program(const AnalogView& view, const AnalogLayout& layout, 
     if (num_cells > SIZE_MAX / sizeof(float)) throw std::bad_alloc();
     state->write_seed_ = write_seed;
     state->time_s_ = time_s;
-    state->conductances_.reset(new float[static_cast<size_t>(num_cells)]);
-    state->deviations_.reset(new float[static_cast<size_t>(num_cells)]);
+    if (state->num_cells_ != num_cells || state->deviations_ == nullptr) {
+      state->conductances_.reset(new float[static_cast<size_t>(num_cells)]);
+      state->deviations_.reset(new float[static_cast<size_t>(num_cells)]);
+      state->num_cells_ = num_cells;
+    }
     float* conductances = state->conductances_.get();
     float* deviations = state->deviations_.get();
     const LevelTable table = view.device.tabulate(view.write_bits);

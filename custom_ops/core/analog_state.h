@@ -31,6 +31,7 @@ class AnalogState {
  private:
   uint64_t write_seed_ = 0;
   float time_s_ = 0;
+  uint64_t num_cells_ = 0;
   std::unique_ptr<float[]> conductances_;
   std::unique_ptr<float[]> deviations_;
   ResponseTables response_;

@@ -1,6 +1,10 @@
+#include <atomic>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/analog_blob.h"
@@ -107,8 +111,11 @@ class AnalogKernel {
                                              const TaskRunner& run) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (state_ == nullptr || state_->write_seed() != write_seed || state_->time_s() != time_s) {
-      state_.reset();  // unless a run still reads them, the memory is free for the new ones
-      auto state = std::make_shared<AnalogState>();
+      std::shared_ptr<AnalogState> state = std::move(state_);
+      state_ = nullptr;
+      // Nobody gets hold of it but here, so once it is ours alone it stays so; the memory is there.
+      if (state == nullptr || state.use_count() != 1) state = std::make_shared<AnalogState>();
+      std::atomic_thread_fence(std::memory_order_acquire);  // behind the last read of another run
       throw_if_error(AnalogState::program(view_, layout_, write_seed, time_s, run, state.get()));
       state_ = std::move(state);
     }
@@ -142,7 +149,7 @@ class AnalogKernel {
   AnalogLayout layout_;
 
   std::mutex mutex_;  // held while cells are programmed
-  std::shared_ptr<const AnalogState> state_;
+  std::shared_ptr<AnalogState> state_;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "core/kernels/noise_kernel.h"
+#include "core/kernels/response_kernel.h"
 
 namespace wl {
 
@@ -131,6 +132,7 @@ struct Kernel {
   // Copies past the caches, for output that is too large to stay in them.
   void (*stream)(const uint8_t* input, uint32_t num_bytes, uint8_t* output);
   const NoiseKernel* noise;
+  const ResponseKernel* response;
 };
 
 extern const Kernel kKernelBaseline;

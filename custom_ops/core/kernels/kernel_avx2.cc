@@ -149,6 +149,7 @@ const Kernel kKernelAvx2 = {"avx2",
                             avx2::query_xor,
                             avx2::decode_rans,
                             avx2::stream,
-                            &kNoiseAvx2};
+                            &kNoiseAvx2,
+                            &kResponseAvx2};
 
 }  // namespace wl

@@ -112,6 +112,7 @@ const Kernel kKernelAvx512 = {"avx512",
                               avx512::query_xor,
                               avx512::decode_rans,
                               avx512::stream,
-                              &kNoiseAvx512};
+                              &kNoiseAvx512,
+                              &kResponseAvx512};
 
 }  // namespace wl

@@ -119,6 +119,7 @@ const Kernel kKernelBaseline = {"baseline",
                                 baseline::query_xor,
                                 baseline::decode_rans_plain,
                                 baseline::stream,
-                                &kNoiseBaseline};
+                                &kNoiseBaseline,
+                                &kResponseBaseline};
 
 }  // namespace wl

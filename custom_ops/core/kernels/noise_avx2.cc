@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "core/kernels/noise_kernel.h"
+#include "core/kernels/response_kernel.h"
 
 namespace wl {
 namespace avx2 {
@@ -27,10 +28,13 @@ inline Floats look_up(const float* table, Words indices) {
 
 // On the functions above.
 #include "core/kernels/noise-inl.h"
+#include "core/kernels/response-inl.h"
 
 }  // namespace
 }  // namespace avx2
 
 const NoiseKernel kNoiseAvx2 = {avx2::draw_normals, avx2::read_cells, avx2::program_cells};
+
+const ResponseKernel kResponseAvx2 = {avx2::to_positions, avx2::to_weights};
 
 }  // namespace wl

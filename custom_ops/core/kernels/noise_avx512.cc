@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "core/kernels/noise_kernel.h"
+#include "core/kernels/response_kernel.h"
 
 namespace wl {
 namespace avx512 {
@@ -32,10 +33,13 @@ inline Floats look_up(const float* table, Words indices) {
 
 // On the functions above.
 #include "core/kernels/noise-inl.h"
+#include "core/kernels/response-inl.h"
 
 }  // namespace
 }  // namespace avx512
 
 const NoiseKernel kNoiseAvx512 = {avx512::draw_normals, avx512::read_cells, avx512::program_cells};
+
+const ResponseKernel kResponseAvx512 = {avx512::to_positions, avx512::to_weights};
 
 }  // namespace wl

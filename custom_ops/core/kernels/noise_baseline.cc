@@ -3,6 +3,7 @@
 #endif
 
 #include "core/kernels/noise_kernel.h"
+#include "core/kernels/response_kernel.h"
 
 namespace wl {
 namespace baseline {
@@ -44,11 +45,14 @@ inline Floats look_up(const float* table, Words indices) {
 
 // On the functions above.
 #include "core/kernels/noise-inl.h"
+#include "core/kernels/response-inl.h"
 
 }  // namespace
 }  // namespace baseline
 
 const NoiseKernel kNoiseBaseline = {baseline::draw_normals, baseline::read_cells,
                                     baseline::program_cells};
+
+const ResponseKernel kResponseBaseline = {baseline::to_positions, baseline::to_weights};
 
 }  // namespace wl
