@@ -213,6 +213,11 @@ class Parser {
       return damaged("stored weights must be no more than weights", at,
                      static_cast<double>(view_.num_stored));
     }
+    const bool is_stored = view_.symbols[0].cells > 0;
+    if (num_symbols_ == 1 && view_.num_stored != (is_stored ? view_.num_weights : 0)) {
+      return damaged("with one symbol all weights must be stored, or none where it has no cells",
+                     at, static_cast<double>(view_.num_stored));
+    }
     const uint64_t size = view_.num_levels() * view_.level_bytes();  // below 2^35
     if (size != reader_.remaining()) {
       return cut_short("the levels must be the rest of the payload");

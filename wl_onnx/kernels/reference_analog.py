@@ -125,10 +125,11 @@ def _estimate_drift(
         return 0.0, 1.0
     sums = []
     for stream, time in ((3, time_s), (4, 0.0)):
-        state = (
-            part[:REFERENCE_CELLS] for part in program(cells, write_seed=write_seed, time_s=time)
-        )
-        reads = reference_noise.read_cells(write_seed, stream, cells.tensor, *state, 0)
+        conductances, deviations = program(cells, write_seed=write_seed, time_s=time)
+        reads = reference_noise.read_cells(
+            write_seed, stream, cells.tensor, conductances[:REFERENCE_CELLS],
+            deviations[:REFERENCE_CELLS], 0,
+        )  # fmt: skip
         sums.append(reads.sum())
     gain = min(max(sums[0] / sums[1], 1e-6), 1e6) if sums[1] > 0 else 1.0
     if not cells.inverts_response:

@@ -113,9 +113,10 @@ def parse(blob: bytes) -> Cells:
     check(reader.left == 0, "bytes left over", reader.left)
     levels = np.zeros((signs, num_weights), np.int64)
     levels[:, stored] = data.reshape(signs, num_stored)
+    low, high, curve = symbols[labels, :3].T
     return Cells(
         num_weights, write_bits, signs, bool(flags & 2), bool(flags & 4), tensor, write_seed,
-        time_s, reference_level, record, *symbols[labels, :3].T, factors,
+        time_s, reference_level, record, low, high, curve, factors,
         np.where(stored, spread, 0).astype(np.int64), levels,
     )  # fmt: skip
 
