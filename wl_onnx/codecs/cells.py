@@ -263,9 +263,7 @@ def read(
         ("time_s", time_s, MAX_TIME_S),
     ):
         if value is not None and not 0 <= value <= limit:
-            raise InputError(
-                f"cannot read cells: {name} must be from 0 to {limit:.15g}, got {value}"
-            )
+            raise InputError(f"cannot read cells: {name} must be from 0 to {limit}, got {value}")
     out = np.empty(info.num_weights, np.float32)
     call_core(
         "read cells",

@@ -68,7 +68,7 @@ class AnalogDefaults:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise InputError(
-                    f"cannot read analog weights: {name} must be from {least} to {most:.15g}, "
+                    f"cannot read analog weights: {name} must be from {least} to {most}, "
                     f"got {value}"
                 )
 

@@ -69,7 +69,13 @@ def read(
 
 
 def program(cells: Cells, *, write_seed: int, time_s: float) -> tuple[Float64, Float64]:
-    """Conductances and read deviations of all cells in their order, uS, float64 [cells] each."""
+    """Conductances and read deviations of all cells in their order, uS, float64 [cells] each.
+
+    Args:
+        cells: of `reference_cells.parse`.
+        write_seed: 0 to 2**64 - 1.
+        time_s: seconds since programming.
+    """
     return reference_noise.program_cells(
         reference_noise.parse_device(cells.record),
         cells.write_bits,
@@ -81,7 +87,13 @@ def program(cells: Cells, *, write_seed: int, time_s: float) -> tuple[Float64, F
 
 
 def mean_response(device: reference_noise.Device, x: float, log_time: float) -> float:
-    """The expectation of a cell's conductance without the read noise, uS."""
+    """The expectation of a cell's conductance without the read noise, uS.
+
+    Args:
+        device: of `reference_noise.parse_device`.
+        x: the cell's target, 0 to 1.
+        log_time: ln((time + t0) / t0).
+    """
     if device.table is not None:
         mean, deviation = (float(np.interp(x, device.table[0], row)) for row in device.table[1:3])
         return _clipped_mean(mean, deviation)
