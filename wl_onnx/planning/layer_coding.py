@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from wl_onnx.simplify.compensate import (
 if TYPE_CHECKING:
     from wl_onnx.recipe import Recipe
 
-__all__ = ["code_layer"]
+__all__ = ["LayerCoder", "Quantized", "code_layer", "code_quantized", "quantize_problem"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -41,6 +41,30 @@ _MAX_LEVEL = 511
 _MAX_BUNDLED = 1 << 16
 # Header and checksum, which a bundle has once for all tensors.
 _FRAME_BYTES = 32
+
+
+class LayerCoder(Protocol):
+    """Codes one layer; `code_layer` is one."""
+
+    def __call__(
+        self, problem: LayerProblem, settings: LayerSettings, recipe: Recipe, *, threads: int
+    ) -> CodedLayer:
+        """See `code_layer`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """A layer's weight as multiples of a step.
+
+    Attributes:
+        codes: indices into the codebook, `[num_groups, num_rows, k]`.
+        codebook: float64, ascending, with 0 in it.
+        step: the distance of neighbouring centroids.
+    """
+
+    codes: npt.NDArray[np.int32]
+    codebook: Float64
+    step: float
 
 
 def code_layer(
@@ -54,7 +78,20 @@ def code_layer(
         recipe: of filters the layout, hash and seed; how centroids are stored.
         threads: threads to use; 0 means one for each core. The result does not depend on it.
     """
-    codes, codebook, step = _quantize(problem, settings, threads)
+    quantized = quantize_problem(problem, settings, threads=threads)
+    return code_quantized(problem, quantized, settings, recipe, threads=threads)
+
+
+def code_quantized(
+    problem: LayerProblem,
+    quantized: Quantized,
+    settings: LayerSettings,
+    recipe: Recipe,
+    *,
+    threads: int = 0,
+) -> CodedLayer:
+    """As `code_layer`, of what `quantize_problem` gave."""
+    codes, codebook, step = quantized.codes, quantized.codebook, quantized.step
     coded = {}
     if settings.codec != "bloomier":
         coded["palette"] = _code_lossless(problem, settings, codes, codebook, step, threads)
@@ -73,10 +110,16 @@ def code_layer(
     return dataclasses.replace(best, tried=tried)
 
 
-def _quantize(
-    problem: LayerProblem, settings: LayerSettings, threads: int
-) -> tuple[npt.NDArray[np.int32], Float64, float]:
-    """Codes, the multiples of the step that they stand for, and the step."""
+def quantize_problem(
+    problem: LayerProblem, settings: LayerSettings, *, threads: int = 0
+) -> Quantized:
+    """Quantises a layer's weight for least damage plus lambda times its bits.
+
+    Args:
+        problem: what the weight is to come close to.
+        settings: lambda, step and damping.
+        threads: threads to use; 0 means one for each core.
+    """
     largest = float(np.abs(problem.target).max())
     step = choose_step(
         problem.covariance,
@@ -98,7 +141,7 @@ def _quantize(
         refit=False,
         threads=threads,
     )
-    return quantization.codes, quantization.codebook, step
+    return Quantized(quantization.codes, quantization.codebook, step)
 
 
 def _code_lossless(

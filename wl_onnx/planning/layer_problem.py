@@ -61,6 +61,7 @@ class LayerProblem:
         target: what to come close to, see `retarget`.
         covariance: of the layer's input, `[num_groups, k, k]`.
         row_weights: loss for a squared error of each output `[num_groups, num_rows]`.
+        energies: mean square of each input `[num_groups, k]`.
     """
 
     layer: WeightLayer
@@ -69,6 +70,7 @@ class LayerProblem:
     target: Float64
     covariance: Float64
     row_weights: Float64
+    energies: Float64
 
     @property
     def row_length(self) -> int:
@@ -103,10 +105,11 @@ class CodedLayer:
     """A layer's weight as it is stored.
 
     Attributes:
-        codec: "palette", "bundle" or "bloomier".
+        codec: "palette", "bundle", "bloomier" or "analog".
         blob: what is stored; empty for a part of a bundle, which has it with others.
         tensor: the part of a bundle.
-        size_bits: what is stored; of a part of a bundle what it takes by itself.
+        size_bits: what is stored; of a part of a bundle what it takes by itself, of analog cells
+            as many digital bits as the cells could hold.
         values: what is decoded, as matrices.
         damage: the loss that is predicted.
         fields: those fields of `TensorReport` that the coding decides.
@@ -125,7 +128,7 @@ class CodedLayer:
     @property
     def family(self) -> str:
         """The codec as settings have it: what is lossless is a palette, a bundle's part too."""
-        return "bloomier" if self.codec == "bloomier" else "palette"
+        return self.codec if self.codec in ("bloomier", "analog") else "palette"
 
     def cost(self, lam: float) -> float:
         """Damage plus lambda times bits."""

@@ -13,6 +13,7 @@ import numpy as np
 from wl_onnx.errors import InputError
 from wl_onnx.graph import load_model, measure_tensors
 from wl_onnx.planning.assembly import assemble
+from wl_onnx.planning.layer_coding import LayerCoder, code_layer
 from wl_onnx.planning.layer_problem import LayerSettings
 from wl_onnx.planning.search import search
 from wl_onnx.planning.sequence import code_layers
@@ -75,6 +76,8 @@ def optimize(
     *,
     max_trials: int = 32,
     target_bytes: int | None = None,
+    coder: LayerCoder = code_layer,
+    measure_size: Callable[[CompressibleModel], int] = measure_tensors,
     progress: Progress | None = None,
 ) -> Optimum:
     """Searches for how to code the layers of a model.
@@ -87,14 +90,18 @@ def optimize(
         max_trials: most trials of the whole model.
         target_bytes: most that may stand for all initializers; None where the limits are on the
             loss.
+        coder: codes each layer.
+        measure_size: the size of a model in bytes that is to be least.
         progress: called with what is done, the layers done and those of all trials.
 
     Raises:
         InputError: no trial keeps within the limits.
     """
     keys = [layer.site.key for layer in calibration.layers]
-    bench = _Bench(calibration, validator, recipe, blind, target_bytes)
-    bench.report_to(progress, max_trials)
+    bench = _Bench(
+        calibration, validator, recipe, blind, target_bytes, coder, measure_size, progress,
+        max_trials,
+    )  # fmt: skip
     factors = (1.0,) * (max(bench.blocks, default=-1) + 1)
     first = Setting(lam=_FIRST_LAM * validator.loss_scale, factors=factors)
     result = search(
@@ -125,6 +132,10 @@ class _Bench:
         recipe: Recipe,
         blind: Mapping[str, EncodedWeight],
         target_bytes: int | None,
+        coder: LayerCoder,
+        measure_size: Callable[[CompressibleModel], int],
+        progress: Progress | None,
+        max_trials: int,
     ) -> None:
         self._calibration = calibration
         self._validator = validator
@@ -132,20 +143,21 @@ class _Bench:
         self._blind = blind
         self._target_bytes = target_bytes
         self._keys = [layer.site.key for layer in calibration.layers]
-        self._original_bytes = measure_tensors(calibration.model)
+        self._coder = coder
+        self._measure_size = measure_size
+        self._original_bytes = measure_size(calibration.model)
         self._best: Trial | None = None
-        self._progress: Progress | None = None
-        self._max_trials = 0
+        self._progress = progress
+        self._max_trials = max_trials
         self.blocks = form_blocks([layer.site.num_weights for layer in calibration.layers])
         self.excesses: list[float] = []
-
-    def report_to(self, progress: Progress | None, max_trials: int) -> None:
-        self._progress, self._max_trials = progress, max_trials
 
     def attempt(self, setting: Setting) -> Trial:
         original = self._calibration.model
         settings = self._spread(setting)
-        coded = code_layers(self._calibration, settings, self._recipe, progress=self._report)
+        coded = code_layers(
+            self._calibration, settings, self._recipe, coder=self._coder, progress=self._report
+        )
         assembly = assemble(original, coded, self._recipe, self._blind)
         model = _copy(original)
         assembly.apply(model)
@@ -155,7 +167,7 @@ class _Bench:
             setting=setting,
             coded=coded,
             assembly=assembly,
-            size_bytes=measure_tensors(model),
+            size_bytes=self._measure_size(model),
             score=self._validator.measure(model),
             shares=tuple(float(share) for share in sizes / max(1.0, sizes.sum())),
             target_bytes=self._target_bytes,

@@ -17,7 +17,7 @@ from wl_onnx.graph import (
     read_initializer,
     replace_weights,
 )
-from wl_onnx.planning.layer_coding import code_layer
+from wl_onnx.planning.layer_coding import LayerCoder, code_layer
 from wl_onnx.planning.layer_problem import (
     CodedLayer,
     LayerProblem,
@@ -73,6 +73,7 @@ def code_layers(
     settings: Mapping[str, LayerSettings],
     recipe: Recipe,
     *,
+    coder: LayerCoder = code_layer,
     progress: Callable[[int, str], None] | None = None,
 ) -> CodedLayers:
     """Codes layers in the order in which they run, with what those before now give.
@@ -81,6 +82,7 @@ def code_layers(
         calibration: the model, its layers and the data.
         settings: by weight key, how each layer is coded.
         recipe: what holds for all of them.
+        coder: codes each layer.
         progress: called before each layer with its number and its key.
 
     Raises:
@@ -110,12 +112,12 @@ def code_layers(
         covariance = center_moments(moments.second, moments.mean)
         problem = _pose(layer, moments, covariance, calibration.row_weights[key])
         try:
-            coded = code_layer(problem, settings[key], own, threads=threads)
+            coded = coder(problem, settings[key], own, threads=threads)
         except np.linalg.LinAlgError:
             # Inputs that hardly change about a large mean: the rest of a difference is rounding.
             covariance = make_semidefinite(covariance)
             problem = _pose(layer, moments, covariance, calibration.row_weights[key])
-            coded = code_layer(problem, settings[key], own, threads=threads)
+            coded = coder(problem, settings[key], own, threads=threads)
         layers[key] = coded
         _put(current, problem, coded)
         if layer.bias is not None:
@@ -133,7 +135,7 @@ def code_layers(
 def _put(model: CompressibleModel, problem: LayerProblem, coded: CodedLayer) -> None:
     """Puts a coded weight into the model on which the next layers are observed."""
     site = problem.layer.site
-    if coded.codec != "bundle":
+    if coded.codec not in ("bundle", "analog"):
         replace_weights(model, {site.key: Replacement(coded.blob, "", codec=coded.codec)})
         return
     natural = problem.view.from_matrices(coded.values)
@@ -153,7 +155,10 @@ def _pose(
         if skip is not None and moments.skip_shift is not None:
             skip = skip - moments.skip_shift[:, :, None] * moments.mean[:, None, :]
         target = retarget(weight, covariance, cross, _HOLD, skip)
-    return LayerProblem(layer, view, weight, target, covariance, row_weights)
+    energies = moments.second
+    if energies.ndim == 3:
+        energies = np.einsum("gii->gi", energies)
+    return LayerProblem(layer, view, weight, target, covariance, row_weights, energies)
 
 
 def _correct_bias(

@@ -52,7 +52,8 @@ def pose(
     if row_weights is None:
         row_weights = rng.uniform(0.2, 2, (num_groups, num_rows))
     weight = np.asarray(layer.view.to_matrices(layer.site.numpy()), np.float64)
-    return LayerProblem(layer, layer.view, weight, weight, covariance, row_weights)
+    energies = np.einsum("gii->gi", covariance)
+    return LayerProblem(layer, layer.view, weight, weight, covariance, row_weights, energies)
 
 
 def decode(problem: LayerProblem, coded: CodedLayer) -> Array:

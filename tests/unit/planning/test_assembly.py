@@ -63,7 +63,7 @@ def code(model: CompressibleModel, *, biases: tuple[str, ...] = ("b0", "b1")) ->
         weight = np.asarray(layer.view.to_matrices(layer.site.numpy()), np.float64)
         problem = LayerProblem(
             layer, layer.view, weight, weight, np.tile(np.eye(k), (num_groups, 1, 1)),
-            np.ones((num_groups, num_rows)),
+            np.ones((num_groups, num_rows)), np.ones((num_groups, k)),
         )  # fmt: skip
         layers[layer.site.key] = code_layer(problem, SETTINGS, Recipe())
     sizes = {t.name: t.dims[0] for t in model.proto.graph.initializer}
