@@ -1,6 +1,6 @@
 """Post-training compression of ONNX models: weights in blobs that onnxruntime decodes."""
 
-from wl_onnx.compress import Result, compress, decompress
+from wl_onnx.compress import compress, decompress
 from wl_onnx.errors import (
     BlobError,
     EncodeError,
@@ -10,6 +10,7 @@ from wl_onnx.errors import (
     WlOnnxError,
 )
 from wl_onnx.recipe import Recipe, load_recipe
+from wl_onnx.result import Result
 from wl_onnx.runtime import InferenceSession, get_library_path
 from wl_onnx.version import __version__
 

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
-
-import onnx
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from wl_onnx.errors import InputError
 from wl_onnx.evaluation import Limits, ValidationFn
 from wl_onnx.evaluation.tensor_report import (
-    TensorReport,
     format_errors,
     summarize_file,
     summarize_weights,
 )
 from wl_onnx.graph import (
     CompressibleModel,
-    Parameter,
     WeightSite,
     check_output,
     find_layers,
     find_weights,
-    fits_in_proto,
-    hash_source,
     is_compressed,
     load_model,
     measure_file,
@@ -37,41 +29,31 @@ from wl_onnx.graph import (
     restore_weights,
     save_model,
     strip_model,
-    to_proto,
 )
 from wl_onnx.planning.assembly import Assembly
 from wl_onnx.planning.by_recipe import encode_by_recipe
 from wl_onnx.planning.calibrated import Goal, compress_calibrated
 from wl_onnx.planning.plan import Plan, load_plan
 from wl_onnx.recipe import Recipe
+from wl_onnx.result import (
+    Model,
+    Progress,
+    Result,
+    Source,
+    as_proto,
+    check_globs,
+    describe_recipe,
+    report_all,
+)
 from wl_onnx.runtime.weights import WeightDecoder
 from wl_onnx.version import __version__
 
-__all__ = ["Progress", "Result", "compress", "decompress"]
+if TYPE_CHECKING:
+    import onnx
 
-Model = str | os.PathLike[str] | onnx.ModelProto
-
-Progress = Callable[[str, int, int], None]
-"""Called with a weight's name, the weights done before it, and the weights to do in all."""
+__all__ = ["compress", "decompress"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A compressed model.
-
-    Attributes:
-        model: the model; where it does not fit in a protobuf, with its tensors left in the files.
-        report: what was done, as `--report` writes it: `file`, `weights`, `tensors`, and with
-            data `search`.
-        plan: how each weight was coded, as `plan --save` writes it; `compress(..., plan=)` takes
-            it, or an edited one.
-    """
-
-    model: onnx.ModelProto
-    report: dict[str, Any]
-    plan: dict[str, Any]
 
 
 def compress(
@@ -146,7 +128,7 @@ def compress(
     require_uncompressed(loaded)
     if output is not None:
         check_output(output, source=loaded, force=force)
-    source = _Source(measure_file(loaded), measure_tensors(loaded), hash_source(loaded))
+    source = Source.of(loaded)
     carried = None if plan is None else load_plan(plan)
     if carried is not None:
         carried.check_model(loaded.name, source.sha256)
@@ -159,7 +141,7 @@ def compress(
     sites = find_weights(loaded)
     if carried is not None:
         carried.check_weights(loaded.name, _find_planned(loaded, sites, is_calibrated))
-    _check_globs(recipe, sites)
+    check_globs(recipe, sites)
 
     if is_calibrated:
         goal = Goal(data, validation_data, limits, target_size, max_trials, calibration_cache)
@@ -171,11 +153,11 @@ def compress(
         encoded, reasons = encode_by_recipe(sites, recipe, progress)
         assembly = Assembly.of_encoded(sites, encoded)
         made = Plan.of_recipe(loaded.name, source.sha256, recipe, sites, encoded)
-    reports = _report_all(sites, assembly, reasons)
+    reports = report_all(sites, assembly, reasons)
     if assembly.codecs:
         metadata = {
             "version": __version__,
-            "recipe": _describe_recipe(recipe),
+            "recipe": describe_recipe(recipe),
             "source_sha256": source.sha256,
             "source_bytes": str(source.file_bytes),
             "seed": str(recipe.seed),
@@ -186,7 +168,7 @@ def compress(
             reason = "shrinks by no more than the metadata adds"
             left = {site.key: reasons.get(site.key, reason) for site in sites}
             assembly = Assembly.of_encoded(sites, {})
-            reports = _report_all(sites, assembly, left)
+            reports = report_all(sites, assembly, left)
             loaded = load_model(model)
             if strip:
                 strip_model(loaded)
@@ -201,16 +183,7 @@ def compress(
     }
     if found is not None and found.search:
         report["search"] = dict(found.search)
-    return Result(_as_proto(loaded, output), report, made.describe(report))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """The original."""
-
-    file_bytes: int
-    tensor_bytes: int
-    sha256: str
+    return Result(as_proto(loaded, output), report, made.describe(report))
 
 
 def _check_goal(limits: Limits, data: Any, target_size: int | None, plan: Plan | None) -> bool:
@@ -303,53 +276,4 @@ def decompress(
     restore_weights(loaded, WeightDecoder(threads=0))
     if output is not None:
         save_model(loaded, output, force=force)
-    return _as_proto(loaded, output)
-
-
-def _check_globs(recipe: Recipe, sites: Iterable[WeightSite]) -> None:
-    keys = [site.key for site in sites]
-    globs = [*recipe.include, *recipe.exclude, *(rule.match for rule in recipe.rules)]
-    for glob in globs:
-        if not any(Recipe(include=(glob,)).selects(key) for key in keys):
-            known = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
-            raise InputError(
-                f"cannot select weights: {glob} must match a weight's name, got no match among "
-                f"{known or 'none'}"
-            )
-
-
-def _report_all(
-    sites: Sequence[WeightSite], assembly: Assembly, reasons: Mapping[str, str]
-) -> list[TensorReport]:
-    """What becomes of each weight, and of the parameters that go with them."""
-    owners: list[WeightSite | Parameter] = [*sites, *assembly.parameters]
-    reports = []
-    for owner in owners:
-        original_bits = 8 * owner.size_bytes
-        fields = assembly.fields.get(owner.key, {"size_bits": original_bits})
-        reports.append(
-            TensorReport(
-                name=owner.key,
-                op_types=owner.op_types if isinstance(owner, WeightSite) else (),
-                codec=assembly.codecs.get(owner.key, "none"),
-                shape=owner.shape,
-                num_weights=owner.num_weights,
-                original_bits=original_bits,
-                reason=reasons.get(owner.key),
-                **fields,
-            )
-        )
-    return reports
-
-
-def _describe_recipe(recipe: Recipe) -> str:
-    """The fields that decide about the bytes, as JSON."""
-    fields = dataclasses.asdict(recipe)
-    del fields["threads"]
-    return json.dumps(fields, separators=(",", ":"))
-
-
-def _as_proto(model: CompressibleModel, output: str | os.PathLike[str] | None) -> onnx.ModelProto:
-    if output is None or fits_in_proto(model):
-        return to_proto(model)
-    return onnx.load(os.fspath(output), load_external_data=False)
+    return as_proto(loaded, output)
