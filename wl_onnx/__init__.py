@@ -1,5 +1,6 @@
 """Post-training compression of ONNX models: weights in blobs that onnxruntime decodes."""
 
+from wl_onnx.analog.storage import Storage
 from wl_onnx.compress import compress, decompress
 from wl_onnx.errors import (
     BlobError,
@@ -12,6 +13,7 @@ from wl_onnx.errors import (
 from wl_onnx.recipe import Recipe, load_recipe
 from wl_onnx.result import Result
 from wl_onnx.runtime import InferenceSession, get_library_path
+from wl_onnx.store import read_weights, store
 from wl_onnx.version import __version__
 
 __all__ = [
@@ -23,10 +25,13 @@ __all__ = [
     "ModelError",
     "Recipe",
     "Result",
+    "Storage",
     "WlOnnxError",
     "__version__",
     "compress",
     "decompress",
     "get_library_path",
     "load_recipe",
+    "read_weights",
+    "store",
 ]

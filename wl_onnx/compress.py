@@ -32,8 +32,9 @@ from wl_onnx.graph import (
 )
 from wl_onnx.planning.assembly import Assembly
 from wl_onnx.planning.by_recipe import encode_by_recipe
-from wl_onnx.planning.calibrated import Goal, compress_calibrated
+from wl_onnx.planning.calibrated import compress_calibrated
 from wl_onnx.planning.plan import Plan, load_plan
+from wl_onnx.planning.prepared import Goal
 from wl_onnx.recipe import Recipe
 from wl_onnx.result import (
     Model,

@@ -95,7 +95,13 @@ def check_globs(recipe: Recipe, sites: Iterable[WeightSite]) -> None:
 def report_all(
     sites: Sequence[WeightSite], assembly: Assembly, reasons: Mapping[str, str]
 ) -> list[TensorReport]:
-    """What becomes of each weight, and of the parameters that go with them."""
+    """What becomes of each weight, and of the parameters that go with them.
+
+    Args:
+        sites: the model's weights.
+        assembly: what is put into the model.
+        reasons: by weight key, why a weight is left as it is.
+    """
     owners: list[WeightSite | Parameter] = [*sites, *assembly.parameters]
     reports = []
     for owner in owners:

@@ -29,12 +29,15 @@ DOCUMENTED = [
     "ModelError",
     "Recipe",
     "Result",
+    "Storage",
     "WlOnnxError",
     "__version__",
     "compress",
     "decompress",
     "get_library_path",
     "load_recipe",
+    "read_weights",
+    "store",
 ]
 
 

@@ -15,6 +15,7 @@ from wl_onnx.cli.decompress import decompress
 from wl_onnx.cli.demo import demo
 from wl_onnx.cli.device import device
 from wl_onnx.cli.inspect import inspect
+from wl_onnx.cli.store import store
 from wl_onnx.errors import WlOnnxError
 
 __all__ = ["app", "main"]
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, compress, plan, decompress, inspect, compare, device):
+for command in (demo, compress, plan, decompress, inspect, compare, store, device):
     app.command()(command)
 
 

@@ -10,6 +10,7 @@ from wl_onnx.evaluation.figure import check_picture
 from wl_onnx.evaluation.inspection import inspect
 from wl_onnx.evaluation.limits import Limits, Score, Validator
 from wl_onnx.evaluation.metrics import Accumulator, top1
+from wl_onnx.evaluation.monte_carlo import MonteCarloValidator
 from wl_onnx.evaluation.split import split_feeds, warn_one_sided
 from wl_onnx.evaluation.validation import ValidationFn, load_validation_fn
 
@@ -18,6 +19,7 @@ __all__ = [
     "Accumulator",
     "Feeds",
     "Limits",
+    "MonteCarloValidator",
     "Score",
     "ValidationFn",
     "Validator",

@@ -67,6 +67,8 @@ class TensorReport:
             for what is lossless, bundles among it; what was not chosen as it is predicted. None
             without data.
         cells: analog cells; None of other codecs.
+        noise_share: expected energy of the errors of a read over that of the weights; None of other
+            codecs, and where it is not known.
         digital_bits: bits beside the cells that must not be noisy: scales, intervals, labels; None
             of other codecs.
         reason: why the tensor is left as it is; None where it is not.
@@ -95,6 +97,7 @@ class TensorReport:
     tried: dict[str, dict[str, float]] | None = None
     cells: int | None = None
     digital_bits: int | None = None
+    noise_share: float | None = None
     reason: str | None = None
 
     @property

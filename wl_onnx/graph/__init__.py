@@ -1,6 +1,11 @@
 """Finding, replacing and restoring the weights of an ONNX model."""
 
-from wl_onnx.graph.analog import ANALOG_INPUTS, AnalogDefaults, why_not_analog
+from wl_onnx.graph.analog import (
+    ANALOG_INPUTS,
+    AnalogDefaults,
+    check_analog_inputs,
+    why_not_analog,
+)
 from wl_onnx.graph.assign import assign_initializer, read_initializer
 from wl_onnx.graph.cut import cut_model, find_live, follows_from, hash_part
 from wl_onnx.graph.decoders import (
@@ -57,6 +62,7 @@ __all__ = [
     "WeightSite",
     "Window",
     "assign_initializer",
+    "check_analog_inputs",
     "check_output",
     "cut_model",
     "externalize_weights",

@@ -25,7 +25,8 @@ from wl_onnx.graph import (
 from wl_onnx.planning.layer_problem import decode_tensor
 
 if TYPE_CHECKING:
-    from wl_onnx.graph import CompressibleModel, Parameter, WeightSite
+    from wl_onnx.graph import AnalogDefaults, CompressibleModel, Parameter, WeightSite
+    from wl_onnx.planning.cell_writer import StoredTensor
     from wl_onnx.planning.encoding import EncodedWeight
     from wl_onnx.planning.layer_problem import CodedLayer
     from wl_onnx.planning.sequence import CodedLayers
@@ -74,17 +75,33 @@ class Assembly:
             {site.key: one.codec for site, one in chosen},
         )
 
+    @classmethod
+    def of_stored(cls, sites: Sequence[WeightSite], stored: Mapping[str, StoredTensor]) -> Assembly:
+        """Weights in analog cells, and nothing else."""
+        chosen = [(site, stored[site.key]) for site in sites if site.key in stored]
+        fields = {s.key: one.describe(s.numpy().astype(np.float64)) for s, one in chosen}
+        return cls(
+            {s.key: form_replacement(s, "analog", one.blob, fields[s.key]) for s, one in chosen},
+            (),
+            {},
+            (),
+            fields,
+            dict.fromkeys(fields, "analog"),
+        )
+
     def apply(
         self,
         model: CompressibleModel,
         *,
         blobs: Literal["attribute", "initializer"] = "attribute",
         metadata: Mapping[str, str] | None = None,
+        analog: AnalogDefaults | None = None,
     ) -> None:
         """Puts everything into the model, which is changed in place; see `replace_weights`."""
         replace_weights(
-            model, self.replacements, bundles=self.bundles, blobs=blobs, metadata=metadata
-        )
+            model, self.replacements, bundles=self.bundles, blobs=blobs, metadata=metadata,
+            analog=analog,
+        )  # fmt: skip
         for name, values in self.assigned.items():
             assign_initializer(model, name, values)
 
@@ -153,10 +170,12 @@ def form_replacement(
 
     Args:
         site: the weight.
-        codec: "bloomier" or "palette".
+        codec: "analog", "bloomier" or "palette".
         blob: the encoded weight.
         fields: of its `TensorReport`.
     """
+    if codec == "analog":
+        return Replacement(blob, _describe_cells(site, fields), codec=codec)
     ratio = site.size_bytes / len(blob)
     num_nonzero, clusters = fields["num_nonzero"], fields["clusters"]
     if codec == "palette":
@@ -173,6 +192,13 @@ def form_replacement(
         f"{bits} bits, {clusters} centroids, {ratio:.1f}x smaller"
     )
     return Replacement(blob, summary, codec=codec)
+
+
+def _describe_cells(site: WeightSite, fields: Mapping[str, Any]) -> str:
+    return (
+        f"Analog cells: {site.num_weights} weights, {fields['num_nonzero']} of them stored in "
+        f"{fields['cells']} cells, {fields['digital_bits']} digital bits"
+    )
 
 
 def _divide(group: _Group) -> Iterator[_Group]:

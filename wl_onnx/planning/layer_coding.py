@@ -90,7 +90,15 @@ def code_quantized(
     *,
     threads: int = 0,
 ) -> CodedLayer:
-    """As `code_layer`, of what `quantize_problem` gave."""
+    """As `code_layer`, of a weight that is quantised already.
+
+    Args:
+        problem: what the weight is to come close to.
+        quantized: what `quantize_problem` gave for it.
+        settings: how it is coded.
+        recipe: as of `code_layer`.
+        threads: threads to use; 0 means one for each core. The result does not depend on it.
+    """
     codes, codebook, step = quantized.codes, quantized.codebook, quantized.step
     coded = {}
     if settings.codec != "bloomier":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wl_onnx.planning.encoding import EncodedWeight
     from wl_onnx.recipe import Recipe
 
-__all__ = ["Optimum", "optimize"]
+__all__ = ["Optimum", "UnmetError", "optimize"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -34,6 +34,18 @@ _log = logging.getLogger(__name__)
 
 # Where the search begins: the loss that a bit may cost in units of `Validator.loss_scale`.
 _FIRST_LAM = 2e-8
+
+
+class UnmetError(InputError):
+    """No trial keeps within the limits.
+
+    Attributes:
+        excess: by how much the best one passes them, see `Trial.excess`.
+    """
+
+    def __init__(self, message: str, excess: float) -> None:
+        super().__init__(message)
+        self.excess = excess
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +107,7 @@ def optimize(
         progress: called with what is done, the layers done and those of all trials.
 
     Raises:
-        InputError: no trial keeps within the limits.
+        UnmetError: no trial keeps within the limits.
     """
     keys = [layer.site.key for layer in calibration.layers]
     bench = _Bench(
@@ -113,9 +125,10 @@ def optimize(
     if result.best is None:
         wanted = "loss" if target_bytes is None else f"size, at most {target_bytes} bytes,"
         closest = min(bench.excesses, default=0.0)
-        raise InputError(
+        raise UnmetError(
             f"cannot compress {calibration.model.name}: its {wanted} must keep within the limits, "
-            f"got {closest:.0%} more at best in {result.num_trials} trials"
+            f"got {closest:.0%} more at best in {result.num_trials} trials",
+            closest,
         )
     if result.is_interrupted:
         _log.warning("interrupted after %d trials: the best so far is kept", result.num_trials)

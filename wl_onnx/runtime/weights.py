@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from wl_onnx.graph import Decoder, ExternalizedModel
 
-__all__ = ["WeightDecoder", "decode_weight", "supply_weights"]
+__all__ = ["WeightDecoder", "WeightReader", "decode_weight", "supply_weights"]
 
 _DECODE_INTO = {
     "analog": cells.decode_into,
@@ -79,6 +79,36 @@ class WeightDecoder:
             bundle.decode_into(blob, arrays, onnx_types=[decoder.data_type] * len(arrays))
             self._bundle = decoder.node, arrays
         return self._bundle[1]
+
+
+class WeightReader(WeightDecoder):
+    """As `WeightDecoder`, but weights in analog cells are read once, with noise.
+
+    Args:
+        write_seed: fixes programming noise and drift.
+        read_seed: fixes the noise of the read.
+        time_s: time since programming.
+        threads: threads that decode and read; 0 means one for each core.
+    """
+
+    def __init__(self, write_seed: int, read_seed: int, time_s: float, *, threads: int = 1) -> None:
+        super().__init__(threads=threads)
+        self._write_seed = write_seed
+        self._read_seed = read_seed
+        self._time_s = time_s
+
+    def __call__(self, decoder: Decoder) -> np.ndarray:
+        """The weight that a decoder stands for; of analog cells bit for bit what a run reads."""
+        if decoder.codec != "analog":
+            return super().__call__(decoder)
+        values = cells.read(
+            decoder.blob,
+            write_seed=self._write_seed,
+            read_seed=self._read_seed,
+            time_s=self._time_s,
+            threads=self._threads,
+        )
+        return values.reshape(decoder.shape).astype(numpy_dtype(decoder.data_type))
 
 
 def decode_weight(decoder: Decoder, *, threads: int = 1) -> np.ndarray:

@@ -1,0 +1,337 @@
+"""Analog storage: the weights of a model into memory cells that are read with noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wl_onnx.analog.presets import find_device
+from wl_onnx.analog.storage import Storage
+from wl_onnx.codecs import cells
+from wl_onnx.errors import InputError
+from wl_onnx.evaluation import Limits, MonteCarloValidator
+from wl_onnx.evaluation.cell_count import count_cells, count_weights
+from wl_onnx.evaluation.tensor_report import format_errors, summarize_file, summarize_weights
+from wl_onnx.graph import (
+    AnalogDefaults,
+    check_analog_inputs,
+    check_output,
+    find_stored,
+    find_weights,
+    load_model,
+    measure_parts,
+    measure_tensors,
+    require_uncompressed,
+    save_model,
+)
+from wl_onnx.planning import by_recipe
+from wl_onnx.planning.assembly import Assembly
+from wl_onnx.planning.by_recipe import find_reason
+from wl_onnx.planning.candidates import encode_smallest
+from wl_onnx.planning.prepared import Goal, encode_blind, prepare
+from wl_onnx.planning.store_by_flags import store_by_flags
+from wl_onnx.planning.store_search import search_storage
+from wl_onnx.recipe import Recipe
+from wl_onnx.result import (
+    Model,
+    Progress,
+    Result,
+    Source,
+    as_proto,
+    check_globs,
+    describe_recipe,
+    report_all,
+)
+from wl_onnx.version import __version__
+
+if TYPE_CHECKING:
+    from wl_onnx.graph import CompressibleModel, WeightSite
+    from wl_onnx.planning.cell_writer import StoredTensor
+
+__all__ = ["read_weights", "store"]
+
+_log = logging.getLogger(__name__)
+
+# What a palette that loses as much is asked for, at least and at most, as a share of the energy.
+_ERROR_SHARES = (1e-6, 0.5)
+
+
+def store(
+    model: Model,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    storage: Storage | None = None,
+    recipe: Recipe | None = None,
+    data: Any = None,
+    validation_data: Any = None,
+    max_drop: float | None = None,
+    max_kl: float | None = None,
+    min_snr: float | None = None,
+    cell_budget: float | None = None,
+    analog_only: bool = False,
+    max_trials: int = 24,
+    reads: int = 20,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> Result:
+    """Stores the weights of a model in analog cells; `AnalogRead` nodes read them with noise.
+
+    Without a limit and a budget, every weight is stored as the storage's flags say. With one, what
+    is pruned, how weights are laid on cells and how many cells they get is searched for, and of
+    each tensor whether it is analog or compressed and digital.
+
+    The graph gets three inputs with defaults, which a session may feed: `wl_write_seed` fixes
+    programming noise and drift, `wl_read_seed` the noise of reads (-1: other noise at each run),
+    `wl_time_s` is the time since programming. The same seeds give the same weights.
+
+    Args:
+        model: path of an ONNX file, or a ModelProto.
+        output: where the model is written; external data goes to `<output>.data`.
+        storage: the device and the flags; the default is `pcm-nandakumar2019` read after a day.
+        recipe: of which weights are meant `include`, `exclude` and `rules`; seed and threads; and
+            where `blobs` go.
+        data: inputs to calibrate on, with `labels` for `max_drop`; see `compress`. Needed for
+            limits, a budget, and the protection "sensitivity".
+        validation_data: inputs to validate on, like `data`.
+        max_drop: most that top-1 accuracy may fall, in percentage points, on average over `reads`
+            writes, each read once.
+        max_kl: most mean KL divergence of the first output's softmax, in nats.
+        min_snr: least signal-to-noise ratio of every output, in dB.
+        cell_budget: most cells a weight, everything counted; the loss is least.
+        analog_only: whether every weight that can be analog is.
+        max_trials: most trials of the whole model in each of two searches.
+        reads: writes and reads that a model is measured with.
+        progress: called with what is done, how much of it is done, and how much there is.
+        force: whether an existing output may be replaced.
+
+    Returns:
+        The model and its report: that of `compress`, with `cells` (the ledger) and `baselines`,
+        cells that other ways to store the model would take.
+
+    Raises:
+        InputError: the output cannot be written, a number is out of range, a weight holds NaN or
+            infinity, the model has no weight to store, the data do not fit it, or no result keeps
+            within the limits or the budget.
+        ModelError: the model is damaged, or compressed already.
+    """
+    storage = storage or Storage(find_device("pcm-nandakumar2019"))
+    recipe = dataclasses.replace(recipe or Recipe(), seed=storage.seed)
+    limits = Limits(max_drop, max_kl, min_snr)
+    is_searched = _check_goal(storage, limits, data, cell_budget, analog_only)
+    loaded = load_model(model)
+    require_uncompressed(loaded)
+    if output is not None:
+        check_output(output, source=loaded, force=force)
+    check_analog_inputs(loaded)
+    source = Source.of(loaded)
+    original = load_model(loaded.proto, folder=loaded.folder)
+    sites = find_weights(loaded)
+    check_globs(recipe, sites)
+    chosen = _choose(loaded.name, sites, recipe)
+    goal = Goal(data, validation_data, limits)
+    prepared = None if data is None else prepare(original, chosen, recipe, goal, progress=progress)
+    search: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    if is_searched:
+        assert prepared is not None  # noqa: S101  a goal was checked to come with data
+        blind = encode_blind(prepared.calibration, chosen, recipe, reasons)
+        found = search_storage(
+            prepared.calibration, prepared.validation_feeds, limits, storage, recipe,
+            blind, numbers=_number(chosen), cell_budget=cell_budget,
+            analog_only=analog_only, max_trials=max_trials, reads=reads, progress=progress,
+        )  # fmt: skip
+        assembly, palette_cells, search = found.assembly, found.palette_cells, dict(found.search)
+    else:
+        stored, reasons = store_by_flags(
+            chosen, storage, calibration=None if prepared is None else prepared.calibration,
+            threads=recipe.threads, progress=progress,
+        )  # fmt: skip
+        assembly = Assembly.of_stored(chosen, stored)
+        palette_cells = _find_palette_cells(original, chosen, stored, storage, recipe)
+    for site in sites:
+        if site.key not in assembly.codecs:
+            reasons.setdefault(site.key, find_reason(site, recipe) or "would not shrink")
+    reports = report_all(sites, assembly, reasons)
+    metadata = {
+        "version": __version__,
+        "recipe": describe_recipe(recipe),
+        "device": storage.device.name,
+        "source_sha256": source.sha256,
+        "source_bytes": str(source.file_bytes),
+        "num_weights": str(count_weights(original)),
+        "seed": str(storage.seed),
+        "errors": format_errors(reports),
+    }
+    assembly.apply(
+        loaded, blobs=recipe.blobs, metadata=metadata,
+        analog=AnalogDefaults(storage.seed, -1, storage.time_s),
+    )  # fmt: skip
+    if prepared is not None and not is_searched:
+        search = _measure(loaded, original, prepared.validation_feeds, storage, reads, recipe)
+    if output is not None:
+        save_model(loaded, output, force=force)
+    report = {
+        "file": summarize_file(source.file_bytes, measure_parts(loaded)),
+        "weights": summarize_weights(source.tensor_bytes, measure_tensors(loaded)),
+        "tensors": [tensor.as_dict() for tensor in reports],
+        **_count(loaded, original, storage, palette_cells),
+    }
+    if search:
+        report["search"] = search
+    return Result(as_proto(loaded, output), report, {})
+
+
+def read_weights(
+    model: Model,
+    *,
+    write_seed: int | None = None,
+    read_seed: int | None = None,
+    time_s: float | None = None,
+    threads: int = 0,
+) -> dict[str, npt.NDArray[np.float32]]:
+    """One read of all analog weights of a model, bit for bit what its operators give.
+
+    Args:
+        model: path of a model that `store` wrote, or a ModelProto.
+        write_seed: fixes programming noise and drift; None: the stored one.
+        read_seed: fixes the noise of the read; None: other noise at each call.
+        time_s: time since programming; None: the stored one.
+        threads: threads to use; 0 means one for each core. The weights do not depend on it.
+
+    Returns:
+        By weight key, float32 in the weight's shape.
+
+    Raises:
+        InputError: a seed or the time is out of its range.
+        ModelError: the model is damaged.
+        BlobError: a blob is damaged.
+    """
+    analog = [one for one in find_stored(load_model(model)) if one.codec == "analog"]
+    return {
+        one.key: cells.read(
+            one.blob, write_seed=write_seed, read_seed=read_seed, time_s=time_s, threads=threads
+        ).reshape(one.shape)
+        for one in analog
+    }
+
+
+def _check_goal(
+    storage: Storage, limits: Limits, data: Any, cell_budget: float | None, analog_only: bool
+) -> bool:
+    """Refuses what does not go together; tells whether there is something to search for."""
+    has_limits = any(v is not None for v in (limits.max_drop, limits.max_kl, limits.min_snr))
+    if cell_budget is not None and not (0 < cell_budget < float("inf")):
+        raise InputError(
+            f"cannot store weights: the cell budget must be above 0, got {cell_budget}"
+        )
+    if cell_budget is not None and has_limits:
+        raise InputError(
+            "cannot store weights: there must be a cell budget or limits on the loss, got both"
+        )
+    is_searched = has_limits or cell_budget is not None
+    if data is None and is_searched:
+        raise InputError(
+            "cannot store weights within limits or a budget: there must be data to measure the "
+            "loss on, got none"
+        )
+    if data is None and "sensitivity" in storage.protect:
+        raise InputError(
+            "cannot protect by sensitivity: there must be data to measure it on, got none"
+        )
+    if analog_only and not is_searched:
+        raise InputError(
+            "cannot leave digital storage out: there must be a limit or a cell budget with "
+            "analog_only, got neither; without them all weights are analog"
+        )
+    return is_searched
+
+
+def _choose(name: str, sites: Sequence[WeightSite], recipe: Recipe) -> list[WeightSite]:
+    chosen = [site for site in sites if find_reason(site, recipe) is None]
+    for site in chosen:
+        by_recipe.read_weights(site)  # refuses what is not finite
+    if not chosen:
+        raise InputError(f"cannot store {name}: it must have a weight to store, got none")
+    return chosen
+
+
+def _number(sites: Sequence[WeightSite]) -> dict[str, int]:
+    return {site.key: number for number, site in enumerate(sites)}
+
+
+def _measure(
+    stored: CompressibleModel,
+    original: CompressibleModel,
+    feeds: Any,
+    storage: Storage,
+    reads: int,
+    recipe: Recipe,
+) -> dict[str, Any]:
+    """What a model that was stored by flags loses, for the report."""
+    validator = MonteCarloValidator(
+        original, feeds, Limits(), time_s=storage.time_s, reads=reads, seed=storage.seed,
+        threads=recipe.threads,
+    )  # fmt: skip
+    score = validator.measure(stored)
+    return {
+        "trials": 1,
+        "interrupted": False,
+        "baseline": validator.baseline,
+        "drop": score.drop,
+        "kl": score.kl,
+        "snr_db": score.snr_db,
+        "spread": validator.spread,
+        "reads": reads,
+        "time_s": storage.time_s,
+    }
+
+
+def _find_palette_cells(
+    original: CompressibleModel,
+    sites: Sequence[WeightSite],
+    stored: Mapping[str, StoredTensor],
+    storage: Storage,
+    recipe: Recipe,
+) -> float:
+    """Cells of palettes whose error has the energy that reads are expected to have."""
+    digital_bytes = measure_tensors(original)
+    for site in sites:
+        if site.key not in stored:
+            continue
+        weights = by_recipe.read_weights(site)
+        energy = float(np.square(weights, dtype=np.float64).sum())
+        one = stored[site.key]
+        error = np.square(one.values.reshape(-1) - weights).sum() + one.noise.sum()
+        share = float(np.clip(error / max(energy, 1e-300), *_ERROR_SHARES))
+        own = dataclasses.replace(recipe, codec="palette", error_share=share, rules=())
+        blob = encode_smallest(site.key, weights, site.shape, own, threads=recipe.threads).blob
+        digital_bytes += min(len(blob), site.size_bytes) - site.size_bytes
+    return 8 * digital_bytes / storage.digital_bits_per_cell
+
+
+def _count(
+    stored: CompressibleModel,
+    original: CompressibleModel,
+    storage: Storage,
+    palette_cells: float | None,
+) -> dict[str, Any]:
+    """The ledger, and what else there is."""
+    per_cell = storage.digital_bits_per_cell
+    num_weights = count_weights(original)
+    ledger = count_cells(stored, num_weights=num_weights, digital_bits_per_cell=per_cell)
+    original_bits = 8 * measure_tensors(original)
+    weight_bits = 8 * sum(site.size_bytes for site in find_weights(original))
+    return {
+        "cells": ledger.as_dict(),
+        "baselines": {
+            "float32": original_bits / per_cell,
+            "int8": (original_bits - weight_bits + 8 * num_weights) / per_cell,
+            "palette": palette_cells,
+        },
+    }
