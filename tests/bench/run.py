@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+import analog_run
 import code_lengths
 import codec_choice
 import compensation_speed
@@ -28,6 +29,7 @@ _PARTS = {
     "compression_speed": compression_speed.measure,
     "compensation_speed": compensation_speed.measure,
     "noise_speed": noise_speed.measure,
+    "analog_run": analog_run.measure,
     "sessions": sessions.measure,
 }
 

@@ -12,10 +12,12 @@ import pytest
 from onnx import numpy_helper
 
 import wl_onnx
+from tests.devices import RECORDS
 from wl_onnx import Recipe, compress
-from wl_onnx.codecs import bloomier
+from wl_onnx.codecs import bloomier, cells
 from wl_onnx.errors import BlobError, ModelError
 from wl_onnx.evaluation import inspect
+from wl_onnx.graph import Replacement, load_model, replace_weights, to_proto
 
 RECIPE = Recipe(sparsity=0.3, clusters=16, bits=8)
 # What a file does not say: who uses a weight, the original, and which weights are false positives.
@@ -134,3 +136,35 @@ def test_other_source_bytes_are_no_number(model: onnx.ModelProto, text: str) -> 
             entry.value = text
     assert inspect(small)["file"]["original_bytes"] is None
     assert wl_onnx.decompress(small).metadata_props == model.metadata_props
+
+
+def test_analog_tensors_show_their_cells(
+    make_model: Callable[..., onnx.ModelProto], weight: np.ndarray
+) -> None:
+    model = load_model(make_model(weight))
+    labels = (weight.reshape(-1) > 0).astype(int)
+    blob = cells.encode(
+        cells.CellTensor(
+            num_weights=weight.size,
+            symbols=[cells.Symbol(0, 0, 0, 0), cells.Symbol(0, 1, 0, 3)],
+            labels=labels,
+            levels=np.zeros(int(labels.sum()), int),
+            device_record=RECORDS["joshi"],
+        )
+    )
+    replace_weights(model, {"w": Replacement(blob, "", codec="analog")}, metadata={"device": "pcm"})
+    found = inspect(to_proto(model))
+    (tensor,) = found["tensors"]
+    assert (tensor["name"], tensor["codec"], tensor["shape"]) == ("w", "analog", weight.shape)
+    assert tensor["cells"] == 3 * labels.sum()
+    assert tensor["digital_bits"] == cells.inspect(blob).digital_bits
+    assert tensor["size_bits"] == 8 * len(blob)
+    assert tensor["sparsity"] == 1 - labels.mean()
+    assert found["metadata"] == {"device": "pcm"}
+    # What is in the file: seeds and time are weights of nothing.
+    assert found["weights"]["original_bytes"] == weight.nbytes + 8 + 8 + 4
+    replace_weights(other := load_model(make_model(weight.T)), {
+        "w": Replacement(blob[:-1], "", codec="analog")
+    })  # fmt: skip
+    with pytest.raises(BlobError, match="cannot inspect w: the checksum"):
+        inspect(to_proto(other))
