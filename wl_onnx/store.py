@@ -30,11 +30,12 @@ from wl_onnx.graph import (
     require_uncompressed,
     save_model,
 )
+from wl_onnx.graph.metadata import write_metadata
 from wl_onnx.planning import by_recipe
 from wl_onnx.planning.assembly import Assembly
 from wl_onnx.planning.by_recipe import find_reason
 from wl_onnx.planning.candidates import encode_smallest
-from wl_onnx.planning.prepared import Goal, encode_blind, prepare
+from wl_onnx.planning.prepared import Goal, Prepared, encode_blind, prepare
 from wl_onnx.planning.store_by_flags import store_by_flags
 from wl_onnx.planning.store_search import search_storage
 from wl_onnx.recipe import Recipe
@@ -136,51 +137,42 @@ def store(
     chosen = _choose(loaded.name, sites, recipe)
     goal = Goal(data, validation_data, limits)
     prepared = None if data is None else prepare(original, chosen, recipe, goal, progress=progress)
-    search: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
-    if is_searched:
-        assert prepared is not None  # noqa: S101  a goal was checked to come with data
-        blind = encode_blind(prepared.calibration, chosen, recipe, reasons)
-        found = search_storage(
-            prepared.calibration, prepared.validation_feeds, limits, storage, recipe,
-            blind, numbers=_number(chosen), cell_budget=cell_budget,
+    if is_searched and prepared is not None:
+        found = _search(
+            prepared, chosen, limits, storage, recipe, cell_budget=cell_budget,
             analog_only=analog_only, max_trials=max_trials, reads=reads, progress=progress,
         )  # fmt: skip
-        assembly, palette_cells, search = found.assembly, found.palette_cells, dict(found.search)
     else:
-        stored, reasons = store_by_flags(
-            chosen, storage, calibration=None if prepared is None else prepared.calibration,
-            threads=recipe.threads, progress=progress,
-        )  # fmt: skip
-        assembly = Assembly.of_stored(chosen, stored)
-        palette_cells = _find_palette_cells(original, chosen, stored, storage, recipe)
+        found = _follow_flags(original, prepared, chosen, storage, recipe, progress)
+    reasons = dict(found.reasons)
     for site in sites:
-        if site.key not in assembly.codecs:
+        if site.key not in found.assembly.codecs:
             reasons.setdefault(site.key, find_reason(site, recipe) or "would not shrink")
-    reports = report_all(sites, assembly, reasons)
+    reports = report_all(sites, found.assembly, reasons)
+    defaults = AnalogDefaults(storage.seed, -1, storage.time_s)
+    found.assembly.apply(loaded, blobs=recipe.blobs, analog=defaults)
+    ledgers = _count(loaded, original, storage, found.palette_cells)
     metadata = {
         "version": __version__,
         "recipe": describe_recipe(recipe),
         "device": storage.device.name,
+        "cells_per_weight": f"{ledgers['cells']['per_weight']:.6g}",
         "source_sha256": source.sha256,
         "source_bytes": str(source.file_bytes),
-        "num_weights": str(count_weights(original)),
         "seed": str(storage.seed),
         "errors": format_errors(reports),
     }
-    assembly.apply(
-        loaded, blobs=recipe.blobs, metadata=metadata,
-        analog=AnalogDefaults(storage.seed, -1, storage.time_s),
-    )  # fmt: skip
-    if prepared is not None and not is_searched:
-        search = _measure(loaded, original, prepared.validation_feeds, storage, reads, recipe)
+    write_metadata(loaded, metadata)
+    search = dict(found.search)
+    if prepared is not None:
+        search |= _measure(loaded, original, prepared.validation_feeds, storage, reads, recipe)
     if output is not None:
         save_model(loaded, output, force=force)
     report = {
         "file": summarize_file(source.file_bytes, measure_parts(loaded)),
         "weights": summarize_weights(source.tensor_bytes, measure_tensors(loaded)),
         "tensors": [tensor.as_dict() for tensor in reports],
-        **_count(loaded, original, storage, palette_cells),
+        **ledgers,
     }
     if search:
         report["search"] = search
@@ -261,8 +253,58 @@ def _choose(name: str, sites: Sequence[WeightSite], recipe: Recipe) -> list[Weig
     return chosen
 
 
-def _number(sites: Sequence[WeightSite]) -> dict[str, int]:
-    return {site.key: number for number, site in enumerate(sites)}
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What is put into the model.
+
+    Attributes:
+        assembly: nodes and values.
+        reasons: by weight key, why a weight is left as it is.
+        palette_cells: cells of what is wholly digital and loses as much; None where nothing does.
+        search: what was measured on the way.
+    """
+
+    assembly: Assembly
+    reasons: Mapping[str, str]
+    palette_cells: float | None
+    search: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _search(
+    prepared: Prepared, sites: Sequence[WeightSite], limits: Limits, storage: Storage,
+    recipe: Recipe, **options: Any,
+) -> _Found:  # fmt: skip
+    """The fewest cells within the limits, or the least loss in a budget; see `search_storage`."""
+    reasons: dict[str, str] = {}
+    blind = encode_blind(prepared.calibration, sites, recipe, reasons)
+    numbers = {site.key: number for number, site in enumerate(sites)}
+    found = search_storage(
+        prepared.calibration, prepared.validation_feeds, limits, storage, recipe, blind,
+        numbers=numbers, **options,
+    )  # fmt: skip
+    return _Found(found.assembly, reasons, found.palette_cells, found.search)
+
+
+def _follow_flags(
+    original: CompressibleModel,
+    prepared: Prepared | None,
+    sites: Sequence[WeightSite],
+    storage: Storage,
+    recipe: Recipe,
+    progress: Progress | None,
+) -> _Found:
+    """Every weight as the storage's flags say."""
+    stored, reasons = store_by_flags(
+        sites, storage, calibration=None if prepared is None else prepared.calibration,
+        threads=recipe.threads, progress=progress,
+    )  # fmt: skip
+    if not stored:
+        raise InputError(
+            f"cannot store {original.name}: it must have a weight that can be stored, got "
+            f"{', '.join(f'{key}, which {why}' for key, why in reasons.items())}"
+        )
+    palette_cells = _find_palette_cells(original, sites, stored, storage, recipe)
+    return _Found(Assembly.of_stored(sites, stored), reasons, palette_cells)
 
 
 def _measure(
@@ -273,15 +315,13 @@ def _measure(
     reads: int,
     recipe: Recipe,
 ) -> dict[str, Any]:
-    """What a model that was stored by flags loses, for the report."""
+    """What the stored model loses, for the report."""
     validator = MonteCarloValidator(
         original, feeds, Limits(), time_s=storage.time_s, reads=reads, seed=storage.seed,
         threads=recipe.threads,
     )  # fmt: skip
     score = validator.measure(stored)
     return {
-        "trials": 1,
-        "interrupted": False,
         "baseline": validator.baseline,
         "drop": score.drop,
         "kl": score.kl,

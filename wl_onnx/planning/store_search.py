@@ -123,8 +123,7 @@ def search_storage(
     ):
         _log.info("digital storage needs fewer cells than any with analog ones: it is taken")
         chosen = digital
-    search = {**chosen.describe(validator.baseline), "reads": reads, "time_s": storage.time_s}
-    return StoredModel(chosen.trial.assembly, search, palette_cells)
+    return StoredModel(chosen.trial.assembly, chosen.describe(validator.baseline), palette_cells)
 
 
 def _search_digital(
