@@ -16,6 +16,7 @@ from wl_onnx.cli.demo import demo
 from wl_onnx.cli.device import device
 from wl_onnx.cli.inspect import inspect
 from wl_onnx.cli.store import store
+from wl_onnx.cli.sweep import sweep
 from wl_onnx.errors import WlOnnxError
 
 __all__ = ["app", "main"]
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, compress, plan, decompress, inspect, compare, store, device):
+for command in (demo, compress, plan, decompress, inspect, compare, store, sweep, device):
     app.command()(command)
 
 

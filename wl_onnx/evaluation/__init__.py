@@ -12,27 +12,34 @@ from wl_onnx.evaluation.limits import Limits, Score, Validator
 from wl_onnx.evaluation.metrics import Accumulator, top1
 from wl_onnx.evaluation.monte_carlo import MonteCarloValidator
 from wl_onnx.evaluation.split import split_feeds, warn_one_sided
+from wl_onnx.evaluation.sweep import TRIALS_NAME, run_sweep
+from wl_onnx.evaluation.sweep_plot import draw_sweep
+from wl_onnx.evaluation.sweep_summary import SweepResult
 from wl_onnx.evaluation.validation import ValidationFn, load_validation_fn
 
 __all__ = [
     "ORIGINAL",
+    "TRIALS_NAME",
     "Accumulator",
     "Feeds",
     "Limits",
     "MonteCarloValidator",
     "Score",
+    "SweepResult",
     "ValidationFn",
     "Validator",
     "check_picture",
     "compare",
     "describe_device",
     "draw_device",
+    "draw_sweep",
     "inspect",
     "list_devices",
     "load_feeds",
     "load_npz",
     "load_validation_fn",
     "random_feeds",
+    "run_sweep",
     "split_feeds",
     "top1",
     "warn_one_sided",
