@@ -226,21 +226,20 @@ def _run_trials(
 
     executor = ThreadPoolExecutor(jobs, thread_name_prefix="sweep")
     futures: list[Future[Trial]] = [executor.submit(run, key) for key in missing]
-    kept: set[Future[Trial]] = set()
     try:
         for future in as_completed(futures):
             file.add(future.result())
-            kept.add(future)
             done += 1
             report("trials", done, len(keys))
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-        for trial in _finished(futures, kept):
-            file.add(trial)
+        for trial in _finished(futures):
+            if trial.key not in file.trials:
+                file.add(trial)
 
 
-def _finished(futures: Sequence[Future[Trial]], kept: set[Future[Trial]]) -> Iterator[Trial]:
-    """What ended well after the sweep was stopped."""
+def _finished(futures: Sequence[Future[Trial]]) -> Iterator[Trial]:
+    """What ended well, also after the sweep was stopped."""
     for future in futures:
-        if future not in kept and not future.cancelled() and future.exception() is None:
+        if not future.cancelled() and future.exception() is None:
             yield future.result()

@@ -74,7 +74,7 @@ def _draw_times(axes: Axes, summary: Mapping[str, Any], values: Values, factor: 
     models = summary["models"]
     times = sorted({entry["time_s"] for model in models for entry in model["times"]})
     places = _place(times)
-    shifts = _dodge(len(models), 0.3 * _smallest_step(np.log2(list(places.values()))))
+    shifts = _dodge(len(models), 0.2 * _smallest_step(np.log2(list(places.values()))))
     for index, (model, shift) in enumerate(zip(models, shifts, strict=True)):
         label = model["name"]
         if model["cells_per_weight"] is not None:
@@ -103,7 +103,7 @@ def _draw_cells(axes: Axes, summary: Mapping[str, Any], values: Values, factor: 
     models.sort(key=lambda model: model["cells_per_weight"])
     counts = np.array([model["cells_per_weight"] for model in models])
     times = sorted({entry["time_s"] for model in models for entry in model["times"]})
-    step = max(0.3 * _smallest_step(counts), 0.01 * float(counts.max()))
+    step = max(0.2 * _smallest_step(counts), 0.01 * float(counts.max()))
     for index, (time_s, shift) in enumerate(zip(times, _dodge(len(times), step), strict=True)):
         color = COLORS[index % len(COLORS)]
         rows = [
@@ -135,7 +135,7 @@ def _draw_cells(axes: Axes, summary: Mapping[str, Any], values: Values, factor: 
         ylabel=_LABELS[summary["metric"]],
     )
     axes.margins(y=0.1)
-    axes.legend(loc="best", title="time since programming")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.06), title="time since programming")
 
 
 def _draw_series(

@@ -74,7 +74,7 @@ def _describe(values: Sequence[float], baseline: float | None) -> dict[str, Any]
         mean = float(array.mean())
         deviation = float(array.std(ddof=1)) if len(array) > 1 else math.nan
         # No interpolation: of a finite and an infinite value it would be undefined.
-        quantiles = np.quantile(array, QUANTILES, method="closest_observation")
+        quantiles = np.quantile(array, QUANTILES, method="nearest")
     described: dict[str, Any] = {
         "trials": len(array),
         "mean": _finite(mean),

@@ -88,11 +88,12 @@ class TrialFile:
 
     def add(self, trial: Trial) -> None:
         """Appends a trial; it is on disk when this returns."""
+        # First, so that an interrupt leaves out a row rather than writing it a second time.
+        self.trials[trial.key] = trial
         row = io.StringIO()
         csv.writer(row, lineterminator="\n").writerow(dataclasses.astuple(trial))
         self._file.write(row.getvalue())
         self._file.flush()
-        self.trials[trial.key] = trial
 
     def close(self) -> None:
         """Closes the file; no more can be added."""
