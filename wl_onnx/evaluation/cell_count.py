@@ -5,14 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wl_onnx.analog.ledger import Ledger
+from wl_onnx.analog.storage import DIGITAL_BITS_PER_CELL
 from wl_onnx.codecs import cells
-from wl_onnx.graph import ANALOG_INPUTS, find_stored, find_weights, measure_tensors
+from wl_onnx.graph import (
+    ANALOG_INPUTS,
+    find_stored,
+    find_weights,
+    measure_tensors,
+    read_metadata,
+)
 from wl_onnx.graph.tensors import inline_bytes
 
 if TYPE_CHECKING:
     from wl_onnx.graph import CompressibleModel
 
-__all__ = ["count_cells", "count_weights"]
+__all__ = ["cells_per_weight", "count_cells", "count_weights"]
 
 
 def count_weights(model: CompressibleModel) -> int:
@@ -47,3 +54,32 @@ def count_cells(
         num_weights,
         digital_bits_per_cell,
     )
+
+
+def cells_per_weight(stored: CompressibleModel) -> float | None:
+    """Cells a weight of a stored model: as its metadata say, else by the ledger.
+
+    In the latter case of the weights in blobs, which may be less than the model had, and at the
+    default cost of digital bits.
+
+    Args:
+        stored: the model; left as it is.
+
+    Returns:
+        None where nothing is stored in analog cells.
+
+    Raises:
+        ModelError: a node is malformed.
+        BlobError: a blob is damaged.
+    """
+    decoders = find_stored(stored)
+    if not any(one.codec == "analog" for one in decoders):
+        return None
+    try:
+        return float(read_metadata(stored)["cells_per_weight"])
+    except (KeyError, ValueError):
+        num_weights = sum(one.num_weights for one in decoders)
+    ledger = count_cells(
+        stored, num_weights=num_weights, digital_bits_per_cell=DIGITAL_BITS_PER_CELL
+    )
+    return ledger.per_weight

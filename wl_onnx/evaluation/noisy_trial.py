@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wl_onnx.errors import InputError
-from wl_onnx.evaluation.cell_counts import cells_per_weight
+from wl_onnx.evaluation.cell_count import cells_per_weight
 from wl_onnx.evaluation.metrics import Accumulator, top1
 from wl_onnx.evaluation.trial_file import Trial, TrialKey
 from wl_onnx.graph import (

@@ -13,9 +13,10 @@ from tests.analog_models import store_in_pairs
 from wl_onnx.codecs import cells
 from wl_onnx.errors import InputError
 from wl_onnx.evaluation import draw_sweep, noisy_trial, run_sweep
-from wl_onnx.evaluation.cell_counts import cells_per_weight
+from wl_onnx.evaluation.cell_count import cells_per_weight
 from wl_onnx.evaluation.noisy_trial import derive_seeds
 from wl_onnx.graph import find_stored, load_model
+from wl_onnx.graph.metadata import write_metadata
 
 TIMES = (0.0, 3600.0)
 
@@ -213,10 +214,13 @@ def test_a_change_of_external_data_is_another_model(
 
 
 def test_cells_are_counted(files: dict[str, Path], small_mlp: onnx.ModelProto) -> None:
-    one, four = (cells_per_weight(load_model(files[name])) for name in ("x1", "x4"))
-    assert 2 < one < 2.1
-    assert four == pytest.approx(one + 6)
+    one, four = (load_model(files[name]) for name in ("x1", "x4"))
+    # Biases are digital: 80 of 32 bits beside 5,120 weights.
+    assert 2 + 80 * 32 / 1.8 / 5120 < cells_per_weight(one) < 2.4
+    assert cells_per_weight(four) == pytest.approx(cells_per_weight(one) + 6)
     assert cells_per_weight(load_model(small_mlp)) is None
+    write_metadata(one, {"cells_per_weight": "0.75"})
+    assert cells_per_weight(one) == 0.75
 
 
 BAD_OPTIONS = [
