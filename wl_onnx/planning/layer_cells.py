@@ -81,7 +81,8 @@ def _fit(
 ) -> Float64:
     """The kept weights as they come nearest to the target; as quantised where that takes long."""
     counts = kept.sum(axis=2, dtype=np.float64)
-    if float((counts**3).sum()) > _MAX_FIT:
+    sizes = np.minimum(counts, kept.shape[2] - counts)  # of the systems that are solved
+    if float((sizes**3).sum()) > _MAX_FIT:
         return quantized
     return fit_kept(problem.target, damp(problem.covariance, damping), kept)
 

@@ -3,7 +3,8 @@
 Matrices, covariances and damage as in `wl_onnx.simplify.compensate`.
 
 Source: Hassibi and Stork, "Second order derivatives for network pruning: optimal brain surgeon",
-1993, equations 5 and 6; Frantar and Alistarh, "SparseGPT", 2023, for the column blocks.
+1993, equations 5 and 6, also for several weights at once; Frantar and Alistarh, "SparseGPT", 2023,
+for the column blocks.
 """
 
 from __future__ import annotations
@@ -95,10 +96,17 @@ def fit_kept(weight: Float64, covariance: Float64, kept: Mask) -> Float64:
     fitted = np.zeros_like(weight)
     for group, matrix in enumerate(covariance):
         targets = weight[group] @ matrix
+        counts = kept[group].sum(axis=1)
+        # The smaller of two systems: for what is kept, or for what the others make up for.
+        is_mostly_kept = 2 * counts > weight.shape[2]
+        inverse = np.linalg.inv(matrix) if is_mostly_kept.any() else matrix
         for row in range(weight.shape[1]):
             (support,) = np.nonzero(kept[group, row])
-            if len(support) == weight.shape[2]:
-                fitted[group, row] = weight[group, row]
+            if is_mostly_kept[row]:
+                (gone,) = np.nonzero(~kept[group, row])
+                pushed = np.linalg.solve(inverse[np.ix_(gone, gone)], weight[group, row, gone])
+                fitted[group, row] = weight[group, row] - inverse[:, gone] @ pushed
+                fitted[group, row, gone] = 0.0
             elif len(support) > 0:
                 square = matrix[np.ix_(support, support)]
                 fitted[group, row, support] = np.linalg.solve(square, targets[row, support])
