@@ -69,16 +69,19 @@ def choose_adaptive(
     Args:
         profile: the stored weights.
         kind: how signs are kept.
-        num_ranges: at least 1; of two the edge between them is free, more are of one width.
+        num_ranges: most ranges, at least 1; of two the edge between them is free, more are of one
+            width.
         error_of: the error of a read, by curve.
     """
-    candidates = (
+    candidates = [
         Mapping(kind, edges, curve)
         for last in sorted({profile.quantile(cut) for cut in _CUTS})
         for edges in _list_edges(_first_edge(profile, kind), last, num_ranges)
         for curve in CURVES
-    )
-    return _least(profile, candidates, error_of, lambda choice: choice.loss)
+    ]
+    plain = choose_mapping(profile, kind, error_of)
+    adapted = _least(profile, candidates, error_of, lambda choice: choice.loss)
+    return min(plain, adapted, key=lambda choice: choice.loss)
 
 
 def choose_priced(
@@ -157,7 +160,7 @@ def _weigh(profile: Profile, mapping: Mapping, error_of: ErrorOf) -> Choice:
         tops = np.maximum(edges[1:], 1e-30)
         shares = np.clip(centers / tops[ranges], 0.0, 1.0)
         if mapping.kind == "pair":
-            energy = (error.energy(shares) + error.energy(np.zeros(1))) * tops[ranges] ** 2
+            energy = error.pair_energy(shares) * tops[ranges] ** 2
         else:
             both = (error.energy((1 + shares) / 2) + error.energy((1 - shares) / 2)) / 2
             energy = both * (2 * tops[ranges]) ** 2

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wl_onnx.analog.curve import apply_curve, invert_curve
+from wl_onnx.analog.normal import normal_cdf, normal_density, normal_nodes
 
 if TYPE_CHECKING:
     from wl_onnx.analog.device import Device
@@ -18,20 +19,24 @@ __all__ = ["ReadError", "find_reference_level", "predict_read"]
 Float64 = npt.NDArray[np.float64]
 
 _NUM_KNOTS = 257
+_NUM_NODES = 129
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadError:
-    """Mean error and deviation of a position that is read back, both as a share of its range.
+    """Mean error and deviation of a position that is read back, all as shares of its range.
 
     Attributes:
         positions: where they are known, ascending from 0 to 1, float64 [n].
-        bias: what is read on average less what was stored.
+        bias: what is read of the mean of many cells, less what was stored.
+        bend: what the mean of reads by one cell adds to it, for the way back from conductances to
+            positions is no straight line. Of the mean of n cells about 1 / n of it is left.
         deviation: of a read by one cell.
     """
 
     positions: Float64
     bias: Float64
+    bend: Float64
     deviation: Float64
 
     def energy(self, positions: Float64, cells: npt.ArrayLike = 1) -> Float64:
@@ -41,10 +46,27 @@ class ReadError:
             positions: 0..1, any shape.
             cells: how many cells each has, broadcast against the positions.
         """
-        noise = np.interp(positions, self.positions, self.deviation**2)
-        bias = np.interp(positions, self.positions, self.bias)
-        energy: Float64 = noise / np.asarray(cells, np.float64) + bias**2
-        return energy
+        return self._noise(positions, cells) + np.square(self._bias(positions, cells))
+
+    def pair_energy(self, positions: Float64, cells: npt.ArrayLike = 1) -> Float64:
+        """The same of pairs: of the difference to cells that hold 0, whose bias it takes away.
+
+        Args:
+            positions: magnitudes, 0..1, any shape.
+            cells: how many cells of either sign each has, broadcast against the positions.
+        """
+        zero = np.zeros(1)
+        bias = self._bias(positions, cells) - self._bias(zero, cells)
+        return self._noise(positions, cells) + self._noise(zero, cells) + np.square(bias)
+
+    def _noise(self, positions: Float64, cells: npt.ArrayLike) -> Float64:
+        noise: Float64 = np.interp(positions, self.positions, self.deviation**2)
+        return noise / np.asarray(cells, np.float64)
+
+    def _bias(self, positions: Float64, cells: npt.ArrayLike) -> Float64:
+        bias: Float64 = np.interp(positions, self.positions, self.bias)
+        bend: Float64 = np.interp(positions, self.positions, self.bend)
+        return bias + bend / np.asarray(cells, np.float64)
 
 
 def predict_read(
@@ -56,7 +78,7 @@ def predict_read(
     compensates_drift: bool = True,
     reference_level: float = 0.5,
 ) -> ReadError:
-    """The error of a read, to first order in the noise.
+    """The error of a read, where conductances are spread as a normal number that is cut at 0.
 
     Args:
         device: the cells.
@@ -67,26 +89,28 @@ def predict_read(
         reference_level: the target that the reference read stands for.
     """
     targets = np.linspace(0.0, 1.0, _NUM_KNOTS)
-    mean, deviation = device.moments(targets, time_s)
     if inverts_response:
         response = device.mean_response(targets, time_s if compensates_drift else 0.0)
-        read = _invert(response, targets, mean if not compensates_drift else response)
-        slope = np.gradient(response, targets)
     else:
         scale = device.g_max_usiemens
         if compensates_drift:
             reference = np.array([reference_level])
             now = device.mean_response(reference, time_s)[0]
             scale *= now / device.mean_response(reference, 0.0)[0]
-        read, slope = mean / scale, np.full(_NUM_KNOTS, scale)
-    noise = deviation / np.maximum(slope, 1e-6 * device.g_max_usiemens)
+        response = scale * targets
+
+    def find_positions(conductances: Float64) -> Float64:
+        return invert_curve(_invert(response, targets, conductances), curve)
+
     positions = np.linspace(0.0, 1.0, _NUM_KNOTS)
-    stored = apply_curve(positions, curve)
-    # A step of the target moves the position by so much.
-    steepness = np.gradient(invert_curve(targets, curve), targets)
-    bias = invert_curve(np.interp(stored, targets, read), curve) - positions
-    spread = np.interp(stored, targets, noise * steepness)
-    return ReadError(positions, bias, spread)
+    mean, deviation = device.moments(apply_curve(positions, curve), time_s)
+    center, spread = _uncut(mean, deviation)
+    nodes, weights = normal_nodes(_NUM_NODES, 6.0)
+    reads = find_positions(np.maximum(0.0, center[:, None] + spread[:, None] * nodes))
+    mean_read = reads @ weights
+    noise = np.square(reads - mean_read[:, None]) @ weights
+    straight = find_positions(mean)
+    return ReadError(positions, straight - positions, mean_read - straight, np.sqrt(noise))
 
 
 def find_reference_level(device: Device, targets: npt.ArrayLike, time_s: float) -> float:
@@ -107,6 +131,19 @@ def find_reference_level(device: Device, targets: npt.ArrayLike, time_s: float) 
     chosen = np.asarray(targets, np.float64).reshape(-1)
     total = np.interp(chosen, levels, now).sum() / np.interp(chosen, levels, before).sum()
     return float(levels[np.abs(now / before - total).argmin()])
+
+
+def _uncut(mean: Float64, deviation: Float64) -> tuple[Float64, Float64]:
+    """Mean and deviation of the normal number that has these once it is cut at 0."""
+    levels = np.linspace(-6.0, 8.0, 1401)  # mean over deviation
+    above, density = normal_cdf(levels), normal_density(levels)
+    means = levels * above + density
+    deviations = np.sqrt((levels**2 + 1) * above + levels * density - means**2)
+    ratios = mean / np.maximum(deviation, 1e-12 * np.maximum(mean, 1e-12))
+    is_cut = ratios < means[-1] / deviations[-1]
+    level = np.interp(ratios, means / deviations, levels)
+    spread = deviation / np.where(is_cut, np.interp(level, levels, deviations), 1.0)
+    return np.where(is_cut, level * spread, mean), spread
 
 
 def _invert(response: Float64, targets: Float64, values: Float64) -> Float64:

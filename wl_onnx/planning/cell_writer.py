@@ -230,9 +230,8 @@ class CellWriter:
         stored = mapped.is_stored[mapped.labels]
         error = self.find_error(curve)
         own = num_cells[stored]
-        energy = error.energy(np.abs(mapped.positions), own)
-        if mapped.kind == "pair":
-            energy = energy + error.energy(np.zeros(1), own)
+        find_energy = error.pair_energy if mapped.kind == "pair" else error.energy
+        energy = find_energy(np.abs(mapped.positions), own)
         widths = mapped.high.astype(np.float64) - mapped.low.astype(np.float64)
         noise = np.zeros(mapped.labels.size)
         noise[stored] = energy * np.square(mapped.scale * widths[mapped.labels[stored]])
