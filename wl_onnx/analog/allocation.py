@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from wl_onnx.errors import InputError
 
-__all__ = ["MAX_CELLS", "LineExponents", "allocate_cells", "allocate_lines", "spread_lines"]
+__all__ = ["MAX_CELLS", "LineExponents", "allocate_lines", "spread_lines"]
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -31,7 +31,9 @@ MAX_CELLS = 64
 
 _MAX_EXPONENT = 15
 _MIDDLE = 16
-_BISECTIONS = 60
+# At the first each weight has one cell, at the last each of at least 2^-30 of the mean cost has 64.
+_LEVELS = (-64.0, 64.0)
+_BISECTIONS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,25 +61,6 @@ def spread_lines(lines: LineExponents) -> Int64:
     return spread
 
 
-def allocate_cells(costs: Float64, budget: float) -> Int64:
-    """Cells of each weight for the least loss in a budget.
-
-    Args:
-        costs: the loss that the noise of one cell causes at each weight, not negative, any shape.
-        budget: most cells of all weights together; at least one for each.
-
-    Returns:
-        Cells in the shape of the costs, 1 to 64.
-
-    Raises:
-        InputError: the budget is below one cell a weight.
-    """
-    roots = np.sqrt(costs)
-    return _fill(
-        lambda level: np.clip(np.rint(roots * level), 1, MAX_CELLS).astype(np.int64), roots, budget
-    )
-
-
 def allocate_lines(costs: Float64, kept: npt.NDArray[np.bool_], budget: float) -> LineExponents:
     """Exponents of rows and columns for about the least loss in a budget.
 
@@ -89,53 +72,52 @@ def allocate_lines(costs: Float64, kept: npt.NDArray[np.bool_], budget: float) -
     Raises:
         InputError: the budget is below one cell a weight that is stored.
     """
-    own = np.where(kept, costs, 0.0)
-    total = own.sum()
-    if total <= 0 or not kept.any():
-        own, total = np.where(kept, 1.0, 0.0), float(max(1, kept.sum()))
-    # The product with the same sums along both axes, for each stored weight.
-    row_means = own.sum(axis=1) / np.maximum(1, kept.sum(axis=1))
-    column_means = own.sum(axis=0) / np.maximum(1, kept.sum(axis=0))
-    mean = total / kept.sum()
-    columns = _to_exponents(column_means / mean, 1.0)
-    scaled = row_means / mean
-
-    def spread(level: float) -> Int64:
-        lines = LineExponents(_to_exponents(scaled, level**2), columns)
-        cells: Int64 = spread_lines(lines)[kept]
-        return cells
-
-    _, level = _bisect(spread, np.sqrt(own[kept]), budget)
-    return LineExponents(_to_exponents(scaled, level**2), columns)
-
-
-def _to_exponents(shares: Float64, factor: float) -> npt.NDArray[np.uint8]:
-    with np.errstate(divide="ignore"):
-        logs = np.log2(shares) + np.log2(factor) + _MIDDLE / 2
-    exponents: npt.NDArray[np.uint8] = np.clip(np.rint(logs), 0, _MAX_EXPONENT).astype(np.uint8)
-    return exponents
-
-
-def _fill(spread: Callable[[float], Int64], roots: Float64, budget: float) -> Int64:
-    return _bisect(spread, roots, budget)[0]
-
-
-def _bisect(spread: Callable[[float], Int64], roots: Float64, budget: float) -> tuple[Int64, float]:
-    """The highest water level, sqrt(1 / mu), whose cells fit in the budget."""
-    least = roots.size
-    if budget < least:
+    num_kept = int(kept.sum())
+    if budget < num_kept:
         raise InputError(
-            f"cannot allocate cells: the budget must be at least {least}, one for each weight that "
-            f"is stored, got {budget:.6g}"
+            f"cannot allocate cells: the budget must be at least {num_kept}, one for each weight "
+            f"that is stored, got {budget:.6g}"
         )
-    low, high = 1e-12, 1.0
-    scale = 1.0 / max(float(roots.max(initial=0.0)), 1e-300)
-    while int(spread(high * scale).sum()) <= budget and high < MAX_CELLS * 1e12:
-        low, high = high, 2 * high
+    own = np.where(kept, costs, 0.0)
+    if own.sum() <= 0:
+        own = kept.astype(np.float64)
+    # The product with the same means along both axes, of the weights that are stored.
+    mean = own.sum() / max(1, num_kept) or 1.0
+    shares = [own.sum(axis=axis) / (np.maximum(1, kept.sum(axis=axis)) * mean) for axis in (1, 0)]
+    # The level rises in small steps where it is rounded in many lines, each at a level of its own.
+    longer = int(len(shares[1]) > len(shares[0]))
+
+    def form(level: float, num_raised: int = 0) -> LineExponents:
+        """Exponents for a water level, log2(1 / mu) for a weight of mean cost."""
+        half = np.rint(level / 2)
+        logs = [_find_logs(share, half) for share in shares]
+        logs[longer] = _find_logs(shares[longer], level - half)
+        exponents = [np.rint(one) for one in logs]
+        nearest = np.argsort(exponents[longer] - logs[longer], kind="stable")
+        exponents[longer][nearest[:num_raised]] += 1
+        rows, columns = (np.clip(one, 0, _MAX_EXPONENT).astype(np.uint8) for one in exponents)
+        return LineExponents(rows, columns)
+
+    def fits(lines: LineExponents) -> bool:
+        return bool(spread_lines(lines)[kept].sum() <= budget)
+
+    level = _bisect(lambda middle: fits(form(middle)), *_LEVELS)
+    # Lines that are rounded at the same level rise together or not at all: some of them still fit.
+    raised = _bisect(lambda middle: fits(form(level, int(middle))), 0, len(shares[longer]))
+    return form(level, int(raised))
+
+
+def _find_logs(shares: Float64, level: float) -> Float64:
+    with np.errstate(divide="ignore"):
+        logs: Float64 = np.clip(np.log2(shares) + level + _MIDDLE / 2, -1e3, 1e3)
+    return logs
+
+
+def _bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """About the highest number for which something holds, which holds at low."""
+    if holds(high):
+        return high
     for _ in range(_BISECTIONS):
-        middle = (low * high) ** 0.5
-        if int(spread(middle * scale).sum()) <= budget:
-            low = middle
-        else:
-            high = middle
-    return spread(low * scale), low * scale
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

@@ -122,13 +122,13 @@ def find_reference_level(device: Device, targets: npt.ArrayLike, time_s: float) 
         time_s: the time at which the two are the same.
 
     Returns:
-        A share of the range, one of 257; 0.5 where the device does not drift.
+        A share of the range, one of 257; 0.5 where there are no cells or the device does not drift.
     """
-    if not device.has_drift:
+    chosen = np.asarray(targets, np.float64).reshape(-1)
+    if not device.has_drift or not chosen.size:
         return 0.5
     levels = np.linspace(0.0, 1.0, _NUM_KNOTS)
     now, before = device.mean_response(levels, time_s), device.mean_response(levels, 0.0)
-    chosen = np.asarray(targets, np.float64).reshape(-1)
     total = np.interp(chosen, levels, now).sum() / np.interp(chosen, levels, before).sum()
     return float(levels[np.abs(now / before - total).argmin()])
 
