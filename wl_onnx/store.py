@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from wl_onnx.analog.presets import find_device
 from wl_onnx.analog.storage import Storage
-from wl_onnx.codecs import cells
 from wl_onnx.errors import InputError
 from wl_onnx.evaluation import Limits, MonteCarloValidator
 from wl_onnx.evaluation.cell_count import count_cells, count_weights
@@ -34,9 +33,11 @@ from wl_onnx.graph.metadata import write_metadata
 from wl_onnx.planning import by_recipe
 from wl_onnx.planning.assembly import Assembly
 from wl_onnx.planning.by_recipe import find_reason
+from wl_onnx.planning.calibrated import check_recipe
 from wl_onnx.planning.candidates import encode_smallest
 from wl_onnx.planning.prepared import Goal, Prepared, encode_blind, prepare
 from wl_onnx.planning.store_by_flags import store_by_flags
+from wl_onnx.planning.store_goal import StorageGoal
 from wl_onnx.planning.store_search import search_storage
 from wl_onnx.recipe import Recipe
 from wl_onnx.result import (
@@ -49,6 +50,7 @@ from wl_onnx.result import (
     describe_recipe,
     report_all,
 )
+from wl_onnx.runtime.weights import WeightReader
 from wl_onnx.version import __version__
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ _log = logging.getLogger(__name__)
 
 # What a palette that loses as much is asked for, at least and at most, as a share of the energy.
 _ERROR_SHARES = (1e-6, 0.5)
+_RECIPE_SEEDS = 1 << 32
 
 
 def store(
@@ -95,8 +98,8 @@ def store(
         model: path of an ONNX file, or a ModelProto.
         output: where the model is written; external data goes to `<output>.data`.
         storage: the device and the flags; the default is `pcm-nandakumar2019` read after a day.
-        recipe: of which weights are meant `include`, `exclude` and `rules`; seed and threads; and
-            where `blobs` go.
+        recipe: of which weights are meant `include`, `exclude` and `rules`; threads; codecs of
+            what is digital; and where `blobs` go. The seed is the storage's.
         data: inputs to calibrate on, with `labels` for `max_drop`; see `compress`. Needed for
             limits, a budget, and the protection "sensitivity".
         validation_data: inputs to validate on, like `data`.
@@ -122,9 +125,13 @@ def store(
         ModelError: the model is damaged, or compressed already.
     """
     storage = storage or Storage(find_device("pcm-nandakumar2019"))
-    recipe = dataclasses.replace(recipe or Recipe(), seed=storage.seed)
+    recipe = dataclasses.replace(recipe or Recipe(), seed=storage.seed % _RECIPE_SEEDS)
     limits = Limits(max_drop, max_kl, min_snr)
-    is_searched = _check_goal(storage, limits, data, cell_budget, analog_only)
+    goal = StorageGoal(
+        limits, data, validation_data, cell_budget, analog_only, max_trials, reads
+    )
+    goal.check(storage)
+    check_recipe(recipe, action="store weights", wanted="to the storage")
     loaded = load_model(model)
     require_uncompressed(loaded)
     if output is not None:
@@ -135,9 +142,11 @@ def store(
     sites = find_weights(loaded)
     check_globs(recipe, sites)
     chosen = _choose(loaded.name, sites, recipe)
-    goal = Goal(data, validation_data, limits)
-    prepared = None if data is None else prepare(original, chosen, recipe, goal, progress=progress)
-    if is_searched and prepared is not None:
+    prepared = None
+    if data is not None:
+        wanted = Goal(data, validation_data, limits)
+        prepared = prepare(original, chosen, recipe, wanted, progress=progress)
+    if goal.is_searched and prepared is not None:
         found = _search(
             prepared, chosen, limits, storage, recipe, cell_budget=cell_budget,
             analog_only=analog_only, max_trials=max_trials, reads=reads, progress=progress,
@@ -186,7 +195,7 @@ def read_weights(
     read_seed: int | None = None,
     time_s: float | None = None,
     threads: int = 0,
-) -> dict[str, npt.NDArray[np.float32]]:
+) -> dict[str, npt.NDArray[Any]]:
     """One read of all analog weights of a model, bit for bit what its operators give.
 
     Args:
@@ -197,51 +206,16 @@ def read_weights(
         threads: threads to use; 0 means one for each core. The weights do not depend on it.
 
     Returns:
-        By weight key, float32 in the weight's shape.
+        By weight key, the array in the weight's shape and element type.
 
     Raises:
         InputError: a seed or the time is out of its range.
         ModelError: the model is damaged.
         BlobError: a blob is damaged.
     """
-    analog = [one for one in find_stored(load_model(model)) if one.codec == "analog"]
-    return {
-        one.key: cells.read(
-            one.blob, write_seed=write_seed, read_seed=read_seed, time_s=time_s, threads=threads
-        ).reshape(one.shape)
-        for one in analog
-    }
-
-
-def _check_goal(
-    storage: Storage, limits: Limits, data: Any, cell_budget: float | None, analog_only: bool
-) -> bool:
-    """Refuses what does not go together; tells whether there is something to search for."""
-    has_limits = any(v is not None for v in (limits.max_drop, limits.max_kl, limits.min_snr))
-    if cell_budget is not None and not (0 < cell_budget < float("inf")):
-        raise InputError(
-            f"cannot store weights: the cell budget must be above 0, got {cell_budget}"
-        )
-    if cell_budget is not None and has_limits:
-        raise InputError(
-            "cannot store weights: there must be a cell budget or limits on the loss, got both"
-        )
-    is_searched = has_limits or cell_budget is not None
-    if data is None and is_searched:
-        raise InputError(
-            "cannot store weights within limits or a budget: there must be data to measure the "
-            "loss on, got none"
-        )
-    if data is None and "sensitivity" in storage.protect:
-        raise InputError(
-            "cannot protect by sensitivity: there must be data to measure it on, got none"
-        )
-    if analog_only and not is_searched:
-        raise InputError(
-            "cannot leave digital storage out: there must be a limit or a cell budget with "
-            "analog_only, got neither; without them all weights are analog"
-        )
-    return is_searched
+    reader = WeightReader(write_seed, read_seed, time_s, threads=threads)
+    stored = find_stored(load_model(model))
+    return {one.key: reader(one) for one in stored if one.codec == "analog"}
 
 
 def _choose(name: str, sites: Sequence[WeightSite], recipe: Recipe) -> list[WeightSite]:
@@ -295,8 +269,8 @@ def _follow_flags(
 ) -> _Found:
     """Every weight as the storage's flags say."""
     stored, reasons = store_by_flags(
-        sites, storage, calibration=None if prepared is None else prepared.calibration,
-        threads=recipe.threads, progress=progress,
+        original, sites, storage, threads=recipe.threads, progress=progress,
+        calibration=None if prepared is None else prepared.calibration,
     )  # fmt: skip
     if not stored:
         raise InputError(

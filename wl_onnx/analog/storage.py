@@ -106,11 +106,6 @@ class Storage:
         """How a signed weight is laid on cells."""
         return "magnitude" if "sign" in self.protect else self.mapping
 
-    @property
-    def cells_of_one(self) -> int:
-        """Cells that a weight takes where it has one: two of a pair."""
-        return 2 if self.kind == "pair" else 1
-
 
 def _check(name: str, value: object, wanted: str, holds: bool) -> None:
     is_finite = not isinstance(value, float) or math.isfinite(value)

@@ -73,7 +73,7 @@ def compress_calibrated(
         ModelError: onnxruntime does not load the model.
         EncodeError: no filter exists for a weight with the hash that the recipe names.
     """
-    _check_recipe(recipe)
+    check_recipe(recipe, wanted="to the search where there is data")
     reasons = {one.key: reason for one in sites if (reason := find_reason(one, recipe))}
     chosen = [site for site in sites if site.key not in reasons]
     prepared = prepare(model, chosen, recipe, goal, plan=plan, progress=progress)
@@ -115,19 +115,26 @@ def _count(progress: Progress | None, total: int) -> Callable[[int, str], None] 
     return lambda index, key: progress(key, index, total)
 
 
-def _check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe, *, action: str = "search", wanted: str) -> None:
+    """Refuses fields of a recipe that something else decides about.
+
+    Args:
+        recipe: the recipe.
+        action: what cannot be done with such a field, for the error.
+        wanted: to what the field is to be left.
+
+    Raises:
+        InputError: one is not as it is by default.
+    """
     default = Recipe()
     for field in _LEFT_TO_THE_SEARCH:
         value = getattr(recipe, field)
         if value != getattr(default, field):
-            raise InputError(
-                f"cannot search: {field} must be left to the search where there is data, got "
-                f"{value}"
-            )
+            raise InputError(f"cannot {action}: {field} must be left {wanted}, got {value}")
     for rule in recipe.rules:
         for field, _ in rule.values:
             if field in _LEFT_TO_THE_SEARCH:
                 raise InputError(
-                    f"cannot search: {field} must be left to the search where there is data, got "
-                    f"a rule about it for {rule.match}"
+                    f"cannot {action}: {field} must be left {wanted}, got a rule about it for "
+                    f"{rule.match}"
                 )

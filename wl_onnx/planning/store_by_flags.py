@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from wl_onnx.graph import why_not_analog
+from wl_onnx.graph import find_layers, why_not_analog
 from wl_onnx.planning.by_recipe import read_weights
 from wl_onnx.planning.cell_writer import CellWriter, Tensor
 from wl_onnx.runtime.observe import observe_moments
@@ -17,19 +17,18 @@ from wl_onnx.simplify.surgeon import prune_layer
 
 if TYPE_CHECKING:
     from wl_onnx.analog.storage import Storage
-    from wl_onnx.graph import WeightLayer, WeightSite
+    from wl_onnx.graph import CompressibleModel, MatrixView, WeightLayer, WeightSite
     from wl_onnx.planning.calibration import Calibration
     from wl_onnx.planning.cell_writer import StoredTensor
 
-__all__ = ["find_channel_axis", "store_by_flags"]
+__all__ = ["find_channel_axes", "store_by_flags"]
 
 Float64 = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
-_LAST_AXIS = frozenset(("MatMul", "FusedMatMul", "TransposeMatMul"))
-
 
 def store_by_flags(
+    model: CompressibleModel,
     sites: Sequence[WeightSite],
     storage: Storage,
     *,
@@ -44,7 +43,8 @@ def store_by_flags(
     are fitted, and errors count by what they cost at the model's outputs.
 
     Args:
-        sites: the weights, in the model's order: their numbers in the draws.
+        model: the model; left as it is.
+        sites: those of its weights that are stored; their order is their numbers in the draws.
         storage: how.
         calibration: what errors of the layers' outputs count.
         threads: threads to use; 0 means one for each core.
@@ -57,6 +57,7 @@ def store_by_flags(
         InputError: a weight holds NaN or infinity, or fewer cells are asked for than weights.
     """
     observed = {} if calibration is None else _observe(calibration)
+    axes = find_channel_axes(model) if storage.scale == "channel" else {}
     writer = CellWriter(storage, threads=threads)
     stored: dict[str, StoredTensor] = {}
     reasons: dict[str, str] = {}
@@ -76,15 +77,31 @@ def store_by_flags(
             weights, costs = _simplify(weights, storage, *observed[site.key])
         kept = np.ones(weights.shape, bool) if "sparsity" not in storage.protect else weights != 0
         tensor = Tensor(weights, kept, number, costs)
-        stored[site.key] = writer.store(tensor, channel_axis=find_channel_axis(site))
+        stored[site.key] = writer.store(tensor, channel_axis=axes.get(site.key, 0))
     return stored, reasons
 
 
-def find_channel_axis(site: WeightSite) -> int:
-    """The axis of a weight's outputs, as its operators take it; the first where they do not say."""
-    if len(site.shape) > 1 and any(name in _LAST_AXIS for name in site.op_types):
-        return len(site.shape) - 1
-    return 1 if "ConvTranspose" in site.op_types and len(site.shape) > 1 else 0
+def find_channel_axes(model: CompressibleModel) -> dict[str, int]:
+    """By weight key, the axis along which its layer's outputs lie, where one axis has them all."""
+    found = {}
+    for layer in find_layers(model):
+        axis = None if layer.view is None else _find_row_axis(layer.view)
+        if axis is not None:
+            found[layer.site.key] = axis
+    return found
+
+
+def _find_row_axis(view: MatrixView) -> int | None:
+    """The axis along which all weights of a row, and of no other, have the same index."""
+    num_groups, num_rows, _ = view.matrix_shape
+    for axis, size in enumerate(view.shape):
+        if size == num_groups * num_rows:
+            dims = [size if other == axis else 1 for other in range(len(view.shape))]
+            indices = np.broadcast_to(np.arange(size).reshape(dims), view.shape)
+            rows = view.to_matrices(indices)
+            if bool((rows == rows[:, :, :1]).all()):
+                return axis
+    return None
 
 
 _Observed = Mapping[str, tuple["WeightLayer", Float64, Float64]]

@@ -85,13 +85,20 @@ class WeightReader(WeightDecoder):
     """As `WeightDecoder`, but weights in analog cells are read once, with noise.
 
     Args:
-        write_seed: fixes programming noise and drift.
-        read_seed: fixes the noise of the read.
-        time_s: time since programming.
+        write_seed: fixes programming noise and drift; None: that of each weight.
+        read_seed: fixes the noise of the read; None: other noise at each call.
+        time_s: time since programming; None: that of each weight.
         threads: threads that decode and read; 0 means one for each core.
     """
 
-    def __init__(self, write_seed: int, read_seed: int, time_s: float, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        write_seed: int | None,
+        read_seed: int | None,
+        time_s: float | None,
+        *,
+        threads: int = 1,
+    ) -> None:
         super().__init__(threads=threads)
         self._write_seed = write_seed
         self._read_seed = read_seed
