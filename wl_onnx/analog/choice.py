@@ -33,6 +33,8 @@ _PRICED_RANGES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 127)
 _CUT_PENALTY = 2.0
 # Digital bits of a symbol: low, high and curve of 16 bits, cells of 8.
 _SYMBOL_BITS = 56
+# Least width of a range, as a share of the last edge: none is divided by 0.
+_LEAST = 1e-30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,11 +155,11 @@ def _weigh(profile: Profile, mapping: Mapping, error_of: ErrorOf) -> Choice:
     error = error_of(mapping.curve)
     beyond = np.maximum(centers - edges[-1], 0.0)
     if mapping.kind == "magnitude":
-        widths = np.maximum(np.diff(edges), 1e-30)
+        widths = np.maximum(np.diff(edges), _LEAST * edges[-1])
         positions = np.clip((centers - edges[ranges]) / widths[ranges], 0.0, 1.0)
         energy = error.energy(positions) * widths[ranges] ** 2
     else:
-        tops = np.maximum(edges[1:], 1e-30)
+        tops = np.maximum(edges[1:], _LEAST * edges[-1])
         shares = np.clip(centers / tops[ranges], 0.0, 1.0)
         if mapping.kind == "pair":
             energy = error.pair_energy(shares) * tops[ranges] ** 2

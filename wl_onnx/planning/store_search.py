@@ -96,7 +96,7 @@ def search_storage(
 
     target_bytes = None
     if cell_budget is not None:
-        target_bytes = math.floor(cell_budget * num_weights * per_cell / 8)
+        target_bytes = max(1, math.floor(cell_budget * num_weights * per_cell / 8))
     validator = MonteCarloValidator(
         model, validation_feeds, limits, time_s=storage.time_s, reads=reads, seed=storage.seed,
         threads=recipe.threads,
@@ -109,7 +109,14 @@ def search_storage(
             measure_size=measure, progress=_label(progress, "cells"),
         )  # fmt: skip
     except UnmetError as error:
-        raise _reword(error, model.name, cell_budget) from error
+        if cell_budget is None or target_bytes is None:
+            problem = str(error).replace("cannot compress", "cannot store", 1)
+            raise InputError(problem) from error
+        least = 8 * target_bytes * (1 + error.excess) / per_cell / num_weights
+        raise InputError(
+            f"cannot store {model.name}: the budget must be at least some {least:.3g} cells a "
+            f"weight, the least that was reached, got {cell_budget:.3g}"
+        ) from error
     digital_limits = limits if cell_budget is None else _as_good_as(mixed)
     digital = _search_digital(
         calibration, validation_feeds, digital_limits, recipe, blind, max_trials, progress
@@ -160,14 +167,3 @@ def _label(progress: Progress | None, name: str) -> Progress | None:
     if progress is None:
         return None
     return lambda text, done, total: progress(f"{name}, {text}", done, total)
-
-
-def _reword(error: UnmetError, name: str, cell_budget: float | None) -> InputError:
-    """The error of a search in terms of cells."""
-    if cell_budget is None:
-        return InputError(str(error).replace("cannot compress", "cannot store", 1))
-    return InputError(
-        f"cannot store {name}: the budget must be at least some "
-        f"{cell_budget * (1 + error.excess):.3g} cells a weight, the least that was reached, got "
-        f"{cell_budget:.3g}"
-    )
