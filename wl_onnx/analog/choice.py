@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ _CUTS = (0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 _SPLITS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 # How many ranges are tried where their digital bits have a price.
 _PRICED_RANGES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 127)
+# So many numbers of ranges, one after another, that are no better than one before end the search.
+_PATIENCE = 3
 # Weights that are cut err all to one side: what that costs above as much noise is not known; errors
 # of one layer's inputs that are all positive add up.
 _CUT_PENALTY = 2.0
@@ -101,30 +104,23 @@ def choose_priced(
         error_of: the error of a read, by curve.
         price_of_bit: the loss that a digital bit may cost.
     """
+
+    def price(choice: Choice) -> float:
+        return choice.loss + price_of_bit * choice.label_bits
+
     low = _first_edge(profile, kind)
-    best: Choice | None = None
+    found: list[Choice] = []
     for last in sorted({profile.quantile(cut) for cut in (0.995, 1.0)}):
-        worse = 0
-        for num_ranges in _PRICED_RANGES:
-            if last <= low and num_ranges > 1:
-                break
-            edges = tuple(np.linspace(min(low, last), last, num_ranges + 1))
+        first, best, worse = min(low, last), math.inf, 0
+        for num_ranges in _PRICED_RANGES if first < last else (1,):
+            edges = tuple(np.linspace(first, last, num_ranges + 1))
             some = (Mapping(kind, edges, curve) for curve in CURVES)
-            choice = _least(
-                profile, some, error_of, lambda one: one.loss + price_of_bit * one.label_bits
-            )
-            if best is None or _price(choice, price_of_bit) < _price(best, price_of_bit):
-                best, worse = choice, 0
-            else:
-                worse += 1
-            if worse >= 3:
+            found.append(_least(profile, some, error_of, price))
+            worse = 0 if price(found[-1]) < best else worse + 1
+            best = min(best, price(found[-1]))
+            if worse >= _PATIENCE:
                 break
-    assert best is not None  # noqa: S101  one range always is a candidate
-    return best
-
-
-def _price(choice: Choice, price_of_bit: float) -> float:
-    return choice.loss + price_of_bit * choice.label_bits
+    return min(found, key=price)
 
 
 def _least(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from typing import TYPE_CHECKING, Literal
 
 from wl_onnx.analog.device import check_time
@@ -79,17 +80,19 @@ class Storage:
         if unknown:
             raise InputError(
                 f"cannot store weights: protect must be of {', '.join(PROTECTIONS)}, got "
-                f"{', '.join(unknown)}"
+                f"{', '.join(unknown) or repr('')}"
             )
-        _check("cells", self.cells, "above 0", self.cells > 0)
-        _check("cells", self.cells, f"at most {_MAX_CELLS}", self.cells <= _MAX_CELLS)
+        is_good = 0 < self.cells <= _MAX_CELLS
+        _check("cells", self.cells, f"above 0 and at most {_MAX_CELLS}", is_good)
         _check("sparsity", self.sparsity, "in [0, 1)", 0 <= self.sparsity < 1)
-        _check("ranges", self.ranges, f"1 to {_MAX_RANGES}", 1 <= self.ranges <= _MAX_RANGES)
-        bits = self.write_bits
-        _check("write_bits", bits, f"1 to {_MAX_WRITE_BITS}", 1 <= bits <= _MAX_WRITE_BITS)
+        for name, most in (("ranges", _MAX_RANGES), ("write_bits", _MAX_WRITE_BITS)):
+            value = getattr(self, name)
+            is_good = isinstance(value, numbers.Integral) and 1 <= int(value) <= most
+            _check(name, value, f"a whole number from 1 to {most}", is_good)
         per_cell = self.digital_bits_per_cell
-        _check("digital_bits_per_cell", per_cell, "above 0", per_cell > 0)
-        _check("seed", self.seed, "0 to 2^63 - 1", 0 <= self.seed < 1 << 63)
+        _check("digital_bits_per_cell", per_cell, "above 0 and finite", per_cell > 0)
+        is_seed = isinstance(self.seed, numbers.Integral) and 0 <= int(self.seed) < 1 << 63
+        _check("seed", self.seed, "a whole number from 0 to 2**63 - 1", is_seed)
         for name, value, known in (
             ("mapping", self.mapping, ("pair", "offset")),
             ("scale", self.scale, ("tensor", "channel")),
