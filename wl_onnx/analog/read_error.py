@@ -14,7 +14,7 @@ from wl_onnx.analog.normal import normal_cdf, normal_density, normal_nodes
 if TYPE_CHECKING:
     from wl_onnx.analog.device import Device
 
-__all__ = ["ReadError", "find_reference_level", "predict_read"]
+__all__ = ["ReadError", "ReadPredictor", "find_reference_level"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -69,48 +69,60 @@ class ReadError:
         return bias + bend / np.asarray(cells, np.float64)
 
 
-def predict_read(
-    device: Device,
-    time_s: float,
-    *,
-    curve: float,
-    inverts_response: bool = True,
-    compensates_drift: bool = True,
-    reference_level: float = 0.5,
-) -> ReadError:
-    """The error of a read, where conductances are spread as a normal number that is cut at 0.
+class ReadPredictor:
+    """The errors of reads, where conductances are spread as a normal number that is cut at 0.
 
     Args:
         device: the cells.
         time_s: time since programming.
-        curve: how positions are laid on targets, see `apply_curve`.
         inverts_response: whether reads go back through the device's mean response.
         compensates_drift: whether a reference read tells how far the cells have drifted.
         reference_level: the target that the reference read stands for.
     """
-    targets = np.linspace(0.0, 1.0, _NUM_KNOTS)
-    if inverts_response:
-        response = device.mean_response(targets, time_s if compensates_drift else 0.0)
-    else:
+
+    def __init__(
+        self,
+        device: Device,
+        time_s: float,
+        *,
+        inverts_response: bool = True,
+        compensates_drift: bool = True,
+        reference_level: float = 0.5,
+    ) -> None:
+        self._targets = np.linspace(0.0, 1.0, _NUM_KNOTS)
+        self._mean, self._deviation = device.moments(self._targets, time_s)
+        if inverts_response:
+            known_time_s = time_s if compensates_drift else 0.0
+            self._response = device.mean_response(self._targets, known_time_s)
+            return
         scale = device.g_max_usiemens
         if compensates_drift:
             reference = np.array([reference_level])
             now = device.mean_response(reference, time_s)[0]
             scale *= now / device.mean_response(reference, 0.0)[0]
-        response = scale * targets
+        self._response = scale * self._targets
 
-    def find_positions(conductances: Float64) -> Float64:
-        return invert_curve(_invert(response, targets, conductances), curve)
+    def predict(self, curve: float) -> ReadError:
+        """The error of a read.
 
-    positions = np.linspace(0.0, 1.0, _NUM_KNOTS)
-    mean, deviation = device.moments(apply_curve(positions, curve), time_s)
-    center, spread = _uncut(mean, deviation)
-    nodes, weights = normal_nodes(_NUM_NODES, 6.0)
-    reads = find_positions(np.maximum(0.0, center[:, None] + spread[:, None] * nodes))
-    mean_read = reads @ weights
-    noise = np.square(reads - mean_read[:, None]) @ weights
-    straight = find_positions(mean)
-    return ReadError(positions, straight - positions, mean_read - straight, np.sqrt(noise))
+        Args:
+            curve: how positions are laid on targets, see `apply_curve`.
+        """
+        positions = np.linspace(0.0, 1.0, _NUM_KNOTS)
+        stored = apply_curve(positions, curve)
+        mean = np.interp(stored, self._targets, self._mean)
+        deviation = np.interp(stored, self._targets, self._deviation)
+        center, spread = _uncut(mean, deviation)
+        nodes, weights = normal_nodes(_NUM_NODES, 6.0)
+        cut = np.maximum(0.0, center[:, None] + spread[:, None] * nodes)
+        reads = self._find_positions(cut, curve)
+        mean_read = reads @ weights
+        noise = np.square(reads - mean_read[:, None]) @ weights
+        straight = self._find_positions(mean, curve)
+        return ReadError(positions, straight - positions, mean_read - straight, np.sqrt(noise))
+
+    def _find_positions(self, conductances: Float64, curve: float) -> Float64:
+        return invert_curve(_invert(self._response, self._targets, conductances), curve)
 
 
 def find_reference_level(device: Device, targets: npt.ArrayLike, time_s: float) -> float:

@@ -15,7 +15,7 @@ from wl_onnx.analog.curve import apply_curve
 from wl_onnx.analog.ledger import Ledger
 from wl_onnx.analog.mapping import map_weights
 from wl_onnx.analog.profile import make_profile
-from wl_onnx.analog.read_error import ReadError, find_reference_level, predict_read
+from wl_onnx.analog.read_error import ReadPredictor, find_reference_level
 from wl_onnx.codecs import bounds, cells
 from wl_onnx.codecs.cells import CellInfo, CellTensor, Lines, Symbol
 from wl_onnx.errors import InputError
@@ -25,6 +25,7 @@ from wl_onnx.planning.palette import row_lengths
 if TYPE_CHECKING:
     from wl_onnx.analog.allocation import LineExponents
     from wl_onnx.analog.mapping import MappedWeights, Mapping
+    from wl_onnx.analog.read_error import ReadError
     from wl_onnx.analog.storage import Storage
 
 __all__ = ["CellWriter", "StoredTensor", "Tensor"]
@@ -112,18 +113,18 @@ class CellWriter:
     def __init__(self, storage: Storage, *, threads: int = 0) -> None:
         self.storage = storage
         self._threads = threads
+        self._predictor = ReadPredictor(
+            storage.device,
+            storage.time_s,
+            inverts_response=storage.inverts_response,
+            compensates_drift=storage.compensates_drift,
+        )
         self._errors: dict[float, ReadError] = {}
 
     def find_error(self, curve: float) -> ReadError:
-        """The error of one cell at the storage's time; see `predict_read`."""
+        """The error of one cell at the storage's time; see `ReadPredictor`."""
         if curve not in self._errors:
-            self._errors[curve] = predict_read(
-                self.storage.device,
-                self.storage.time_s,
-                curve=curve,
-                inverts_response=self.storage.inverts_response,
-                compensates_drift=self.storage.compensates_drift,
-            )
+            self._errors[curve] = self._predictor.predict(curve)
         return self._errors[curve]
 
     def store(self, tensor: Tensor, *, channel_axis: int = 0) -> StoredTensor:

@@ -9,17 +9,15 @@ import pytest
 
 from wl_onnx.analog import find_device
 from wl_onnx.analog.choice import choose_adaptive, choose_mapping, choose_priced
+from wl_onnx.analog.curve import CURVES
 from wl_onnx.analog.mapping import Mapping, map_weights
 from wl_onnx.analog.profile import Profile, make_profile
-from wl_onnx.analog.read_error import ReadError, predict_read
+from wl_onnx.analog.read_error import ReadError, ReadPredictor
 from wl_onnx.analog.storage import MappingKind
 
 KINDS: tuple[MappingKind, ...] = ("magnitude", "pair", "offset")
 ERRORS = {
-    name: {
-        curve: predict_read(find_device(name), 86400.0, curve=curve)
-        for curve in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
-    }
+    name: {curve: ReadPredictor(find_device(name), 86400.0).predict(curve) for curve in CURVES}
     for name in ("pcm-nandakumar2019", "gaussian")
 }
 ODD = ReadError(

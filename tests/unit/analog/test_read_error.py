@@ -7,7 +7,7 @@ import pytest
 
 from wl_onnx.analog import Device, TableDevice, find_device
 from wl_onnx.analog.curve import apply_curve
-from wl_onnx.analog.read_error import find_reference_level, predict_read
+from wl_onnx.analog.read_error import ReadPredictor, find_reference_level
 from wl_onnx.codecs import cells
 from wl_onnx.codecs.cells import CellTensor, Symbol
 
@@ -71,9 +71,9 @@ def test_bias_and_deviation_are_those_of_the_core(
 ) -> None:
     device = DEVICES[name]
     errors = read(device, time_s, curve, inverts, compensates, num_cells)
-    told = predict_read(
-        device, time_s, curve=curve, inverts_response=inverts, compensates_drift=compensates
-    )
+    told = ReadPredictor(
+        device, time_s, inverts_response=inverts, compensates_drift=compensates
+    ).predict(curve)
     positions = np.linspace(0, 1, NUM_POSITIONS)
     bias = np.interp(positions, told.positions, told.bias + told.bend / num_cells)
     deviation = np.interp(positions, told.positions, told.deviation) / np.sqrt(num_cells)
@@ -93,7 +93,7 @@ def test_bias_and_deviation_are_those_of_the_core(
 
 
 def test_pairs_take_the_bias_of_zero_away() -> None:
-    told = predict_read(find_device("gaussian"), 0.0, curve=0.0, inverts_response=False)
+    told = ReadPredictor(find_device("gaussian"), 0.0, inverts_response=False).predict(0.0)
     errors = read(find_device("gaussian"), 0.0, 0.0, False, False, 1)
     minus = np.random.default_rng(3).permutation(errors[0])
     energy = np.square(errors - minus).mean(axis=1)[1:]
@@ -103,7 +103,7 @@ def test_pairs_take_the_bias_of_zero_away() -> None:
 
 
 def test_a_device_without_noise_makes_no_error() -> None:
-    told = predict_read(find_device("gaussian:0"), 0.0, curve=1.0)
+    told = ReadPredictor(find_device("gaussian:0"), 0.0).predict(1.0)
     positions = np.linspace(0, 1, 33)
     np.testing.assert_allclose(told.energy(positions), 0, atol=1e-9)
 
