@@ -127,9 +127,7 @@ def store(
     storage = storage or Storage(find_device("pcm-nandakumar2019"))
     recipe = dataclasses.replace(recipe or Recipe(), seed=storage.seed % _RECIPE_SEEDS)
     limits = Limits(max_drop, max_kl, min_snr)
-    goal = StorageGoal(
-        limits, data, validation_data, cell_budget, analog_only, max_trials, reads
-    )
+    goal = StorageGoal(limits, data, validation_data, cell_budget, analog_only, max_trials, reads)
     goal.check(storage)
     check_recipe(recipe, action="store weights", wanted="to the storage")
     loaded = load_model(model)
