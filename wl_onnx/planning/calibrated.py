@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wl_onnx.graph import CompressibleModel, WeightSite
     from wl_onnx.planning.plan import Plan
 
-__all__ = ["CalibratedModel", "compress_calibrated"]
+__all__ = ["CalibratedModel", "check_recipe", "compress_calibrated"]
 
 Progress = Callable[[str, int, int], None]
 
