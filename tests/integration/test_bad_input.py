@@ -204,7 +204,7 @@ OTHERS = [
     ("compress small.onnx -o out.onnx", "the model must not be compressed yet"),
     ("plan small.onnx", "the model must not be compressed yet"),
     ("decompress m.onnx -o out.onnx", "it must be a compressed model"),
-    ("compress nan.onnx -o out.onnx", "cannot compress w0: weights must be finite float32"),
+    ("compress nan.onnx -o out.onnx", "cannot use w0: weights must be finite float32"),
     ("compress inf.onnx -o out.onnx", "weights must be finite float32 numbers, got -inf"),
     ("compress large.onnx -o out.onnx", "weights must be finite float32 numbers, got 1e+39"),
     ("plan nan.onnx --sparsity 0.5 --prune-scope global", "finite float32 numbers, got nan"),

@@ -37,7 +37,8 @@ class Storage:
 
     Attributes:
         device: the cells.
-        time_s: time since programming for which the mapping is chosen, and the default of reads.
+        time_s: time since programming, above 0, for which the mapping is chosen; the default of
+            reads.
         cells: analog cells for each weight on average; with "sensitivity" those of a weight may be
             more or fewer, without it each that is stored has as many.
         protect: of `PROTECTIONS`. "sign": signs are kept digitally, the magnitude is analog.
@@ -76,6 +77,7 @@ class Storage:
 
     def __post_init__(self) -> None:
         check_time(self.time_s)
+        _check("time_s", self.time_s, "above 0", self.time_s > 0)
         unknown = sorted(set(self.protect) - set(PROTECTIONS))
         if unknown:
             raise InputError(

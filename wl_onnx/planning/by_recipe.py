@@ -166,7 +166,7 @@ def read_weights(site: WeightSite) -> npt.NDArray[np.float32]:
     if not all_finite(values, threads=0):
         bad = array.reshape(-1)[~np.isfinite(values)][0]
         raise InputError(
-            f"cannot compress {site.key}: weights must be finite float32 numbers, got {bad}; "
+            f"cannot use {site.key}: weights must be finite float32 numbers, got {bad}; "
             f"exclude it to leave it as it is"
         )
     return values

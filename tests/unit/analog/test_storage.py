@@ -19,6 +19,7 @@ DEVICE = find_device("gaussian")
         ({"time_s": -1.0}, "the time must be in 0..1e\\+12 s, got -1"),
         ({"time_s": math.nan}, "the time must be in 0..1e\\+12 s, got nan"),
         ({"time_s": 1e13}, "the time must be in 0..1e\\+12 s, got 1"),
+        ({"time_s": 0.0}, "time_s must be above 0, got 0.0"),
         ({"cells": 0}, "cells must be above 0 and at most 64, got 0"),
         ({"cells": -2.0}, "cells must be above 0 and at most 64, got -2.0"),
         ({"cells": math.nan}, "cells must be above 0 and at most 64, got nan"),
@@ -54,7 +55,7 @@ def test_flags_out_of_range_are_refused(flags: dict[str, Any], message: str) -> 
 
 
 def test_flags_at_their_ends_are_taken() -> None:
-    Storage(DEVICE, time_s=0.0, cells=64, sparsity=0.0, ranges=127, write_bits=16, seed=2**63 - 1)
+    Storage(DEVICE, time_s=1e-3, cells=64, sparsity=0.0, ranges=127, write_bits=16, seed=2**63 - 1)
     Storage(DEVICE, time_s=1e12, cells=1, sparsity=0.999, ranges=1, write_bits=1, seed=0)
     Storage(DEVICE, cells=0.4, protect=frozenset(("sensitivity",)))
 

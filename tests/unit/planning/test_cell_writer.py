@@ -57,7 +57,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "neither": {"inverts_response": False, "compensates_drift": False, "protect": frozenset()},
     "other device": {"device": find_device("gaussian")},
     "later": {"time_s": 3e7},
-    "at once": {"time_s": 0.0},
+    "at once": {"time_s": 1.0},
 }
 
 
