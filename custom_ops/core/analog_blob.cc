@@ -1,11 +1,9 @@
 #include "core/analog_blob.h"
 
 #include <cmath>
-#include <new>
 
-#include "core/byte_reader.h"
-#include "core/container.h"
 #include "core/element.h"
+#include "core/payload_parser.h"
 
 namespace wl {
 namespace {
@@ -15,11 +13,9 @@ constexpr uint32_t kInverseFlag = 2;
 constexpr uint32_t kCompensationFlag = 4;
 constexpr size_t kSymbolBytes = 7;
 
-// Reads the payload field by field; the first field that is wrong ends it.
-class Parser {
+class Parser : private PayloadParser {
  public:
-  Parser(const Container& container, AnalogView* view)
-      : view_(*view), reader_(container.payload, container.payload_size) {
+  Parser(const Container& container, AnalogView* view) : PayloadParser(container), view_(*view) {
     view_ = AnalogView{};
     view_.num_weights = container.num_weights;
   }
@@ -36,16 +32,6 @@ class Parser {
   }
 
  private:
-  // Offsets in messages count from the blob's first byte.
-  Status damaged(const char* what, size_t payload_offset, double got) const {
-    return make_status(StatusCode::kDamaged, "%s, got %.15g at byte %zu", what, got,
-                       kContainerHeaderBytes + payload_offset);
-  }
-
-  Status cut_short(const char* what) const {
-    return damaged(what, reader_.offset(), static_cast<double>(reader_.remaining()));
-  }
-
   float read_half() { return float_from_half(reader_.read<uint16_t>()); }
 
   Status parse_header() {
@@ -93,7 +79,7 @@ class Parser {
     }
     if (used_bytes != view_.device_bytes) {
       return damaged("the device record must have no bytes left over", at + used_bytes,
-                     static_cast<double>(view_.device_bytes - used_bytes));
+                     view_.device_bytes - used_bytes);
     }
     return Status{};
   }
@@ -190,8 +176,7 @@ class Parser {
                          status.message);
     }
     if (view_.labels.num_weights != view_.num_weights) {
-      return damaged("there must be as many labels as weights", at,
-                     static_cast<double>(view_.labels.num_weights));
+      return damaged("there must be as many labels as weights", at, view_.labels.num_weights);
     }
     const std::vector<float>& codebook = view_.labels.codebook;
     bool counts = codebook.size() == num_symbols_;
@@ -200,7 +185,7 @@ class Parser {
     }
     if (!counts) {
       return damaged("the labels' codebook must be 0, 1, 2, ... for each symbol", at,
-                     static_cast<double>(codebook.size()));
+                     codebook.size());
     }
     return Status{};
   }
@@ -210,13 +195,12 @@ class Parser {
     view_.num_stored = reader_.read<uint64_t>();
     if (reader_.failed()) return cut_short("the number of stored weights must have 8 bytes");
     if (view_.num_stored > view_.num_weights) {
-      return damaged("stored weights must be no more than weights", at,
-                     static_cast<double>(view_.num_stored));
+      return damaged("stored weights must be no more than weights", at, view_.num_stored);
     }
     const bool is_stored = view_.symbols[0].cells > 0;
     if (num_symbols_ == 1 && view_.num_stored != (is_stored ? view_.num_weights : 0)) {
       return damaged("with one symbol all weights must be stored, or none where it has no cells",
-                     at, static_cast<double>(view_.num_stored));
+                     at, view_.num_stored);
     }
     const uint64_t size = view_.num_levels() * view_.level_bytes();  // below 2^35
     if (size != reader_.remaining()) {
@@ -236,21 +220,13 @@ class Parser {
   }
 
   AnalogView& view_;
-  ByteReader reader_;
   uint32_t num_symbols_ = 0;
 };
 
 }  // namespace
 
 Status parse_analog(const uint8_t* blob, size_t size, AnalogView* view) {
-  Container container;
-  const Status status = parse_container(blob, size, Codec::kAnalog, &container);
-  if (!status.ok()) return status;
-  try {
-    return Parser(container, view).parse();
-  } catch (const std::bad_alloc&) {
-    return make_status(StatusCode::kOutOfMemory, "memory ran out while the blob was parsed");
-  }
+  return parse_payload<Parser>(blob, size, Codec::kAnalog, view);
 }
 
 }  // namespace wl

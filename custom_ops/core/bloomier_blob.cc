@@ -1,18 +1,13 @@
 #include "core/bloomier_blob.h"
 
-#include <new>
-
-#include "core/byte_reader.h"
-#include "core/container.h"
+#include "core/payload_parser.h"
 
 namespace wl {
 namespace {
 
-// Reads the payload field by field; the first field that is wrong ends it.
-class Parser {
+class Parser : private PayloadParser {
  public:
-  Parser(const Container& container, BloomierView* view)
-      : view_(*view), reader_(container.payload, container.payload_size) {
+  Parser(const Container& container, BloomierView* view) : PayloadParser(container), view_(*view) {
     view_ = BloomierView{};
     view_.num_weights = container.num_weights;
   }
@@ -27,16 +22,6 @@ class Parser {
   }
 
  private:
-  // Offsets in messages count from the blob's first byte.
-  Status damaged(const char* what, size_t payload_offset, unsigned long long got) const {
-    return make_status(StatusCode::kDamaged, "%s, got %llu at byte %zu", what, got,
-                       kContainerHeaderBytes + payload_offset);
-  }
-
-  Status cut_short(const char* what) const {
-    return damaged(what, reader_.offset(), reader_.remaining());
-  }
-
   Status parse_header() {
     const uint8_t layout = reader_.read<uint8_t>();
     const uint8_t hash = reader_.read<uint8_t>();
@@ -179,7 +164,6 @@ class Parser {
   }
 
   BloomierView& view_;
-  ByteReader reader_;
   uint32_t num_blocks_ = 0;
 };
 
@@ -192,14 +176,7 @@ uint64_t table_bytes(Layout layout, uint32_t units, int bits) {
 }
 
 Status parse_bloomier(const uint8_t* blob, size_t size, BloomierView* view) {
-  Container container;
-  const Status status = parse_container(blob, size, Codec::kBloomier, &container);
-  if (!status.ok()) return status;
-  try {
-    return Parser(container, view).parse();
-  } catch (const std::bad_alloc&) {
-    return make_status(StatusCode::kOutOfMemory, "memory ran out while the blob was parsed");
-  }
+  return parse_payload<Parser>(blob, size, Codec::kBloomier, view);
 }
 
 }  // namespace wl

@@ -1,19 +1,15 @@
 #include "core/palette_blob.h"
 
 #include <algorithm>
-#include <new>
 
-#include "core/byte_reader.h"
-#include "core/container.h"
+#include "core/payload_parser.h"
 
 namespace wl {
 namespace {
 
-// Reads the payload field by field; the first field that is wrong ends it.
-class Parser {
+class Parser : private PayloadParser {
  public:
-  Parser(const Container& container, PaletteView* view)
-      : view_(*view), reader_(container.payload, container.payload_size) {
+  Parser(const Container& container, PaletteView* view) : PayloadParser(container), view_(*view) {
     view_ = PaletteView{};
     view_.num_weights = container.num_weights;
   }
@@ -32,16 +28,6 @@ class Parser {
   }
 
  private:
-  // Offsets in messages count from the blob's first byte.
-  Status damaged(const char* what, size_t payload_offset, unsigned long long got) const {
-    return make_status(StatusCode::kDamaged, "%s, got %llu at byte %zu", what, got,
-                       kContainerHeaderBytes + payload_offset);
-  }
-
-  Status cut_short(const char* what) const {
-    return damaged(what, reader_.offset(), reader_.remaining());
-  }
-
   Status parse_header() {
     const uint32_t scheme = reader_.read<uint16_t>();
     num_clusters_ = reader_.read<uint16_t>() + 1U;
@@ -120,7 +106,6 @@ class Parser {
   }
 
   PaletteView& view_;
-  ByteReader reader_;
   uint32_t num_clusters_ = 0;
 };
 
@@ -167,14 +152,7 @@ bool build_tables(const PaletteModel& model, uint32_t num_symbols, int probabili
 }
 
 Status parse_palette(const uint8_t* blob, size_t size, PaletteView* view) {
-  Container container;
-  const Status status = parse_container(blob, size, Codec::kPalette, &container);
-  if (!status.ok()) return status;
-  try {
-    return Parser(container, view).parse();
-  } catch (const std::bad_alloc&) {
-    return make_status(StatusCode::kOutOfMemory, "memory ran out while the blob was parsed");
-  }
+  return parse_payload<Parser>(blob, size, Codec::kPalette, view);
 }
 
 }  // namespace wl
