@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
 
 from wl_onnx.analog.presets import find_device
 from wl_onnx.analog.storage import Storage
@@ -34,8 +30,12 @@ from wl_onnx.planning import by_recipe
 from wl_onnx.planning.assembly import Assembly
 from wl_onnx.planning.by_recipe import find_reason
 from wl_onnx.planning.calibrated import check_recipe
-from wl_onnx.planning.candidates import encode_smallest
 from wl_onnx.planning.prepared import Goal, Prepared, encode_blind, prepare
+from wl_onnx.planning.store_baselines import (
+    find_baselines,
+    find_digital_cells,
+    find_palette_cells,
+)
 from wl_onnx.planning.store_by_flags import store_by_flags
 from wl_onnx.planning.store_goal import StorageGoal
 from wl_onnx.planning.store_search import search_storage
@@ -54,16 +54,14 @@ from wl_onnx.runtime.weights import WeightReader
 from wl_onnx.version import __version__
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from wl_onnx.evaluation import Score
     from wl_onnx.graph import CompressibleModel, WeightSite
-    from wl_onnx.planning.cell_writer import StoredTensor
 
 __all__ = ["read_weights", "store"]
 
-_log = logging.getLogger(__name__)
-
-# What a palette that loses as much is asked for, at least and at most, as a share of the energy.
-_ERROR_SHARES = (1e-6, 0.5)
-_RECIPE_SEEDS = 1 << 32
+_RECIPE_SEEDS = 1 << 32  # as many as a recipe takes
 
 
 def store(
@@ -158,28 +156,41 @@ def store(
     reports = report_all(sites, found.assembly, reasons)
     defaults = AnalogDefaults(storage.seed, -1, storage.time_s)
     found.assembly.apply(loaded, blobs=recipe.blobs, analog=defaults)
-    ledgers = _count(loaded, original, storage, found.palette_cells)
+    ledger = count_cells(
+        loaded, num_weights=count_weights(original),
+        digital_bits_per_cell=storage.digital_bits_per_cell,
+    )  # fmt: skip
     metadata = {
         "version": __version__,
         "recipe": describe_recipe(recipe),
         "device": storage.device.name,
-        "cells_per_weight": f"{ledgers['cells']['per_weight']:.6g}",
+        "cells_per_weight": f"{ledger.per_weight:.6g}",
         "source_sha256": source.sha256,
         "source_bytes": str(source.file_bytes),
         "seed": str(storage.seed),
         "errors": format_errors(reports),
     }
     write_metadata(loaded, metadata)
-    search = dict(found.search)
+    search, palette_cells = dict(found.search), found.palette_cells
     if prepared is not None:
-        search |= _measure(loaded, original, prepared.validation_feeds, storage, reads, recipe)
+        validator = MonteCarloValidator(
+            original, prepared.validation_feeds, Limits(), time_s=storage.time_s, reads=reads,
+            seed=storage.seed, threads=recipe.threads,
+        )  # fmt: skip
+        score = validator.measure(loaded)
+        search |= _describe_loss(score, validator, storage)
+        if not goal.is_searched:
+            palette_cells = find_digital_cells(
+                prepared, chosen, score, storage, recipe, max_trials, progress
+            )
     if output is not None:
         save_model(loaded, output, force=force)
     report = {
         "file": summarize_file(source.file_bytes, measure_parts(loaded)),
         "weights": summarize_weights(source.tensor_bytes, measure_tensors(loaded)),
         "tensors": [tensor.as_dict() for tensor in reports],
-        **ledgers,
+        "cells": ledger.as_dict(),
+        "baselines": find_baselines(original, storage, palette_cells),
     }
     if search:
         report["search"] = search
@@ -232,7 +243,8 @@ class _Found:
     Attributes:
         assembly: nodes and values.
         reasons: by weight key, why a weight is left as it is.
-        palette_cells: cells of what is wholly digital and loses as much; None where nothing does.
+        palette_cells: cells of what is wholly digital and loses as much; None where nothing does,
+            or it is not known yet.
         search: what was measured on the way.
     """
 
@@ -275,75 +287,22 @@ def _follow_flags(
             f"cannot store {original.name}: it must have a weight that can be stored, got "
             f"{', '.join(f'{key}, which {why}' for key, why in reasons.items())}"
         )
-    palette_cells = _find_palette_cells(original, sites, stored, storage, recipe)
+    palette_cells = None
+    if prepared is None:
+        palette_cells = find_palette_cells(original, sites, stored, storage, recipe)
     return _Found(Assembly.of_stored(sites, stored), reasons, palette_cells)
 
 
-def _measure(
-    stored: CompressibleModel,
-    original: CompressibleModel,
-    feeds: Any,
-    storage: Storage,
-    reads: int,
-    recipe: Recipe,
+def _describe_loss(
+    score: Score, validator: MonteCarloValidator, storage: Storage
 ) -> dict[str, Any]:
     """What the stored model loses, for the report."""
-    validator = MonteCarloValidator(
-        original, feeds, Limits(), time_s=storage.time_s, reads=reads, seed=storage.seed,
-        threads=recipe.threads,
-    )  # fmt: skip
-    score = validator.measure(stored)
     return {
         "baseline": validator.baseline,
         "drop": score.drop,
         "kl": score.kl,
         "snr_db": score.snr_db,
         "spread": validator.spread,
-        "reads": reads,
+        "reads": validator.reads,
         "time_s": storage.time_s,
-    }
-
-
-def _find_palette_cells(
-    original: CompressibleModel,
-    sites: Sequence[WeightSite],
-    stored: Mapping[str, StoredTensor],
-    storage: Storage,
-    recipe: Recipe,
-) -> float:
-    """Cells of palettes whose error has the energy that reads are expected to have."""
-    digital_bytes = measure_tensors(original)
-    for site in sites:
-        if site.key not in stored:
-            continue
-        weights = by_recipe.read_weights(site)
-        energy = float(np.square(weights, dtype=np.float64).sum())
-        one = stored[site.key]
-        error = np.square(one.values.reshape(-1) - weights).sum() + one.noise.sum()
-        share = float(np.clip(error / max(energy, 1e-300), *_ERROR_SHARES))
-        own = dataclasses.replace(recipe, codec="palette", error_share=share, rules=())
-        blob = encode_smallest(site.key, weights, site.shape, own, threads=recipe.threads).blob
-        digital_bytes += min(len(blob), site.size_bytes) - site.size_bytes
-    return 8 * digital_bytes / storage.digital_bits_per_cell
-
-
-def _count(
-    stored: CompressibleModel,
-    original: CompressibleModel,
-    storage: Storage,
-    palette_cells: float | None,
-) -> dict[str, Any]:
-    """The ledger, and what else there is."""
-    per_cell = storage.digital_bits_per_cell
-    num_weights = count_weights(original)
-    ledger = count_cells(stored, num_weights=num_weights, digital_bits_per_cell=per_cell)
-    original_bits = 8 * measure_tensors(original)
-    weight_bits = 8 * sum(site.size_bytes for site in find_weights(original))
-    return {
-        "cells": ledger.as_dict(),
-        "baselines": {
-            "float32": original_bits / per_cell,
-            "int8": (original_bits - weight_bits + 8 * num_weights) / per_cell,
-            "palette": palette_cells,
-        },
     }

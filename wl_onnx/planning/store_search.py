@@ -18,7 +18,7 @@ from wl_onnx.planning.optimize import UnmetError, optimize
 
 if TYPE_CHECKING:
     from wl_onnx.analog.storage import Storage
-    from wl_onnx.evaluation import Feeds
+    from wl_onnx.evaluation import Feeds, Score
     from wl_onnx.graph import CompressibleModel
     from wl_onnx.planning.assembly import Assembly
     from wl_onnx.planning.calibration import Calibration
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wl_onnx.planning.optimize import Optimum
     from wl_onnx.recipe import Recipe
 
-__all__ = ["StoredModel", "search_storage"]
+__all__ = ["StoredModel", "as_good_as", "search_digital", "search_storage"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -117,10 +117,11 @@ def search_storage(
             f"cannot store {model.name}: the budget must be at least some {least:.3g} cells a "
             f"weight, the least that was reached, got {cell_budget:.3g}"
         ) from error
-    digital_limits = limits if cell_budget is None else _as_good_as(mixed)
-    digital = _search_digital(
-        calibration, validation_feeds, digital_limits, recipe, blind, max_trials, progress
-    )
+    wanted = limits if cell_budget is None else as_good_as(mixed.trial.score)
+    digital = search_digital(
+        calibration, validation_feeds, wanted, recipe, blind, max_trials=max_trials,
+        progress=progress,
+    )  # fmt: skip
     palette_cells = None if digital is None else 8 * digital.trial.size_bytes / per_cell
     chosen = mixed
     if (
@@ -133,16 +134,30 @@ def search_storage(
     return StoredModel(chosen.trial.assembly, chosen.describe(validator.baseline), palette_cells)
 
 
-def _search_digital(
+def search_digital(
     calibration: Calibration,
     feeds: Feeds,
     limits: Limits,
     recipe: Recipe,
     blind: Mapping[str, EncodedWeight],
+    *,
     max_trials: int,
-    progress: Progress | None,
+    progress: Progress | None = None,
 ) -> Optimum | None:
-    """The fewest bytes within the limits; None where no trial keeps within them."""
+    """The fewest bytes within limits, by the codecs of `compress`.
+
+    Args:
+        calibration: the model and what its layers' errors count.
+        feeds: what the limits are measured on.
+        limits: what may be lost.
+        recipe: which weights, and with which codecs.
+        blind: as of `search_storage`.
+        max_trials: most trials of the whole model.
+        progress: called with what is done, and how much of how much.
+
+    Returns:
+        The best trial; None where none keeps within the limits.
+    """
     validator = Validator(calibration.model, feeds, limits, threads=recipe.threads)
     try:
         return optimize(
@@ -154,9 +169,8 @@ def _search_digital(
         return None
 
 
-def _as_good_as(found: Optimum) -> Limits:
-    """The limits that a trial just keeps."""
-    score = found.trial.score
+def as_good_as(score: Score) -> Limits:
+    """The limits that a model of this score just keeps."""
     if score.kl is not None and score.kl > 0:
         return Limits(max_kl=score.kl)
     snr_db = 0.0 if score.snr_db is None or not math.isfinite(score.snr_db) else score.snr_db

@@ -22,8 +22,10 @@ __all__ = ["fit_kept", "prune_layer"]
 Float64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-# Up to this many columns exact pruning takes seconds; the time grows with the third power.
+# Exact pruning inverts a matrix for each row in each step, of some ten: seconds for so many columns
+# and, all rows together, about so many multiplications a step.
 _MAX_EXACT_COLUMNS = 1024
+_MAX_EXACT_WORK = 5e10
 # Weights left after each step of exact pruning, as a share of those before: up to so many columns.
 _STEPS = ((64, 0.9), (256, 0.8), (_MAX_EXACT_COLUMNS, 0.6))
 # Exact pruning begins where this many times the weights wanted are left; blocks find those.
@@ -50,7 +52,7 @@ def prune_layer(
         damping: see `damp`.
         method: "exact" prunes in steps, each with the losses of what is left by then; "blocks"
             decides 128 columns at a time, once, and pushes the errors into the later ones;
-            "auto" is exact up to 1024 columns.
+            "auto" is exact where that takes seconds.
 
     Returns:
         float64 in the weight's shape with round(sparsity * size) zeros or more.
@@ -64,7 +66,10 @@ def prune_layer(
     scale = np.ones(weight.shape[:2]) if row_weights is None else row_weights
     num_kept = weight.size - round(sparsity * weight.size)
     if method == "auto":
-        method = "exact" if weight.shape[2] <= _MAX_EXACT_COLUMNS else "blocks"
+        num_columns = weight.shape[2]
+        work = float(weight.shape[0] * weight.shape[1]) * num_columns**3
+        is_quick = num_columns <= _MAX_EXACT_COLUMNS and work <= _MAX_EXACT_WORK
+        method = "exact" if is_quick else "blocks"
     if method == "blocks":
         kept = _prune_blocks(weight, damped, num_kept / weight.size, scale)
         return fit_kept(weight, damped, kept)
