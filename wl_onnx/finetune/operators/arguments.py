@@ -1,0 +1,54 @@
+"""What operators take: shapes and axes as Python integers, outputs as the node names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import torch
+
+__all__ = ["Integers", "Numbers", "give", "to_axes", "to_integers", "to_number", "to_numbers"]
+
+Integers = torch.Tensor | Sequence[int] | int
+Numbers = torch.Tensor | Sequence[float] | float
+Output = TypeVar("Output")
+
+
+def to_integers(value: Integers) -> list[int]:
+    """Integers of an input that may be a tensor of rank 0 or 1, or Python's already."""
+    if isinstance(value, torch.Tensor):
+        return [int(one) for one in value.reshape(-1).tolist()]
+    return [value] if isinstance(value, int) else list(value)
+
+
+def to_numbers(value: Numbers) -> list[float]:
+    """Floats likewise."""
+    if isinstance(value, torch.Tensor):
+        return [float(one) for one in value.reshape(-1).tolist()]
+    return [float(value)] if isinstance(value, int | float) else [float(one) for one in value]
+
+
+def to_number(value: Numbers) -> float | int:
+    """The one number of an input of one element: an int of an integer input."""
+    if isinstance(value, torch.Tensor):
+        return value.reshape(()).item()
+    return value if isinstance(value, int | float) else next(iter(value))
+
+
+def to_axes(axes: Iterable[int], rank: int) -> list[int]:
+    """Axes counted from the front.
+
+    Raises:
+        IndexError: one is out of range.
+    """
+    found = []
+    for axis in axes:
+        if not -rank <= axis < rank:
+            raise IndexError(f"an axis must be in {-rank}..{rank - 1}, got {axis}")
+        found.append(axis % rank)
+    return found
+
+
+def give(outputs: Sequence[Output], output_count: int) -> Output | tuple[Output, ...]:
+    """The first outputs, as many as the node names; a single one stands for itself."""
+    return outputs[0] if output_count == 1 else tuple(outputs[:output_count])
