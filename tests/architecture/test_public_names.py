@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import types
@@ -20,6 +21,12 @@ MODULES = sorted(
     if (ROOT.parent / (info.name.replace(".", "/") + ".py")).is_file()
     or (ROOT.parent / info.name.replace(".", "/") / "__init__.py").is_file()
 )
+# They need no torch, so that what they offer can say that it is missing.
+WITHOUT_TORCH = {"wl_onnx.finetune", "wl_onnx.finetune.bridge"}
+if importlib.util.find_spec("torch") is None:
+    MODULES = [
+        name for name in MODULES if not name.startswith("wl_onnx.finetune") or name in WITHOUT_TORCH
+    ]
 DOCUMENTED = [
     "BlobError",
     "EncodeError",
@@ -88,6 +95,8 @@ def imported_names() -> list[tuple[str, str, str]]:
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wl_onnx"):
+                if node.module not in {"wl_onnx", *MODULES}:
+                    continue  # a module that needs torch, where that is missing
                 for alias in node.names:
                     found.append((path.relative_to(ROOT).as_posix(), str(node.module), alias.name))
     return found

@@ -94,7 +94,13 @@ def operator(
 
 
 def find_operator(domain: str, name: str, opset: int) -> Operator | None:
-    """The operator that a node means in a model of some opset, or None if it is not known."""
+    """The operator that a node means in a model of some opset, or None if it is not known.
+
+    Args:
+        domain: the operator's domain; empty for ONNX's own.
+        name: the operator's type.
+        opset: the version of the domain that the model imports.
+    """
     versions = _OPERATORS.get((domain, name), {})
     known = sorted(versions)
     index = bisect.bisect_right(known, opset)

@@ -7,7 +7,8 @@ from torch import nn
 __all__ = ["TrainingFlag"]
 
 
-class TrainingFlag(nn.Module):  # type: ignore[misc, unused-ignore]  Any where torch is absent
+# nn.Module is of no known type where torch is not installed.
+class TrainingFlag(nn.Module):  # type: ignore[misc, unused-ignore]
     """Gives whether the module that it is part of was last told `train()` or `eval()`."""
 
     def forward(self) -> bool:

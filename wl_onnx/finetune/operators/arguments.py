@@ -7,7 +7,16 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["Integers", "Numbers", "give", "to_axes", "to_integers", "to_number", "to_numbers"]
+__all__ = [
+    "Integers",
+    "Numbers",
+    "broadcast",
+    "give",
+    "to_axes",
+    "to_integers",
+    "to_number",
+    "to_numbers",
+]
 
 Integers = torch.Tensor | Sequence[int] | int
 Numbers = torch.Tensor | Sequence[float] | float
@@ -47,6 +56,14 @@ def to_axes(axes: Iterable[int], rank: int) -> list[int]:
             raise IndexError(f"an axis must be in {-rank}..{rank - 1}, got {axis}")
         found.append(axis % rank)
     return found
+
+
+def broadcast(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    """The shape that two shapes are broadcast to."""
+    # torch's own broadcast_shapes has no types.
+    rank = max(len(one), len(other))
+    padded = ([1] * (rank - len(shape)) + list(shape) for shape in (one, other))
+    return [b if a == 1 else a for a, b in zip(*padded, strict=True)]
 
 
 def give(outputs: Sequence[Output], output_count: int) -> Output | tuple[Output, ...]:

@@ -73,13 +73,15 @@ def _attend(
     if softcap > 0:
         scores = softcap * torch.tanh(scores / softcap)
     stages.append(scores)
-    if bias is not None:
-        scores = scores + bias
-    stages.append(scores)
+    stages.append(scores if bias is None else scores + bias)
+    empty = None if bias is None else torch.isneginf(bias).all(-1, keepdim=True)
+    if bias is not None and empty is not None:
+        # Shares of nothing have no gradient, not even one that a later zero could take away.
+        scores = scores + bias.masked_fill(empty, 0)
     precise = scores if softmax_precision is None else scores.to(to_dtype(softmax_precision))
     shares = torch.softmax(precise, -1).to(query.dtype)
-    if bias is not None:
-        shares = shares.masked_fill(torch.isneginf(bias).all(-1, keepdim=True), 0)
+    if empty is not None:
+        shares = shares.masked_fill(empty, 0)
     stages.append(shares)
     y = torch.matmul(shares, values)
     if is_packed:

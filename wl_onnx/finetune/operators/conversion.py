@@ -41,11 +41,19 @@ def _convert(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return x.to(dtype)
 
 
-@operator("Dropout", since=(7, 10))
+@operator("Dropout", since=(7,))
+def _dropout_with_float_mask(
+    x: torch.Tensor, *, ratio: float = 0.5, output_count: int = 1
+) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    return give((x, torch.zeros_like(x)), output_count)
+
+
+@operator("Dropout", since=(10,))
 def _dropout_at_inference(
     x: torch.Tensor, *, ratio: float = 0.5, output_count: int = 1
 ) -> torch.Tensor | tuple[torch.Tensor, ...]:
-    return give((x, torch.ones_like(x, dtype=torch.bool)), output_count)
+    """What the mask is was left open before opset 12; this is onnxruntime's."""
+    return give((x, torch.zeros_like(x, dtype=torch.bool)), output_count)
 
 
 @operator("Dropout", since=(12, 13, 22), host=(1, 2))

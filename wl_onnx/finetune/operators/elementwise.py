@@ -82,15 +82,9 @@ def _divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 @operator("Pow", since=(7, 12, 13, 15), fixed=(1,), is_arithmetic=True)
 def _power(base: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
     """The type is the base's, whatever the exponent's."""
-    if exponent.numel() == 1 and not base.is_floating_point() and exponent.is_floating_point():
-        return torch.pow(base.double(), exponent.double()).to(base.dtype)
-    if exponent.numel() == 1 and not exponent.requires_grad:
-        # Squares by multiplication: the gradient is that of x * x at negative x and at zero.
-        return (
-            torch.pow(base, exponent.item())
-            .to(base.dtype)
-            .expand(torch.broadcast_shapes(base.shape, exponent.shape))
-        )
+    # As a tensor of rank 0 it changes no shape and lets torch take the power that a number has.
+    if exponent.numel() == 1 and exponent.dim() <= base.dim():
+        exponent = exponent.reshape(())
     return torch.pow(base, exponent).to(base.dtype)
 
 

@@ -17,7 +17,7 @@ class Sampling:
     Attributes:
         mode: nearest, linear or cubic.
         transformation: the specification's coordinate_transformation_mode.
-        nearest: its nearest_mode.
+        nearest: its nearest_mode, or by_direction: floor on axes that grow, ceil on others.
         cubic_coefficient: its cubic_coeff_a.
         exclude_outside: whether what is outside has no weight, rather than the edge's value.
         antialias: whether weights are stretched over all that a smaller axis takes in.
@@ -84,7 +84,9 @@ def find_taps(
         None where the only one has all.
     """
     if sampling.mode == "nearest":
-        nearest = _round(coordinates, sampling.nearest).clamp(0, size - 1)
+        direction = "ceil" if factor < 1 else "floor"
+        mode = direction if sampling.nearest == "by_direction" else sampling.nearest
+        nearest = _round(coordinates, mode).clamp(0, size - 1)
         return nearest.to(torch.int64).unsqueeze(1), None
     # An axis that grows has nothing to be smoothed.
     scale = min(factor, 1.0) if sampling.antialias else 1.0

@@ -40,4 +40,5 @@ def _einsum(*operands: torch.Tensor, equation: str) -> torch.Tensor:
 
 @operator("Det", since=(11, 22))
 def _determinant(x: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.det(x)
+    determinant: torch.Tensor = torch.linalg.det(x)
+    return determinant

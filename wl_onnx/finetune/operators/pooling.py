@@ -64,16 +64,15 @@ def _max_pool(
     values = x if x.is_floating_point() else x.to(torch.float32)
     if any(before) or any(last):
         values = functional.pad(values, pad_argument(before, last), value=-math.inf)
-    arguments = (values, list(kernel_shape), steps, 0, gaps)
     if output_count == 1:
         pool = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}[rank]
-        return pool(*arguments).to(x.dtype)
+        return pool(values, list(kernel_shape), steps, [0] * rank, gaps).to(x.dtype)
     indexed = {
         1: functional.max_pool1d_with_indices,
         2: functional.max_pool2d_with_indices,
         3: functional.max_pool3d_with_indices,
     }[rank]
-    y, flat = indexed(*arguments)
+    y, flat = indexed(values, list(kernel_shape), steps, [0] * rank, gaps)
     places = _number_places(flat, sizes, before, last, column_major=bool(storage_order))
     num_planes = x.shape[0] * x.shape[1]
     plane = torch.arange(num_planes, device=x.device).reshape(*x.shape[:2], *[1] * rank)

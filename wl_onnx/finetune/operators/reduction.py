@@ -69,7 +69,8 @@ def _norm(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:
     if not x.is_floating_point():
         return _sum(x.square(), axes, keep).double().sqrt().to(x.dtype)
     # Its gradient at zero is zero, where that of the root is infinite.
-    return torch.linalg.vector_norm(x, 2, axes, keep)
+    norm: torch.Tensor = torch.linalg.vector_norm(x, 2, axes, keep)
+    return norm
 
 
 def _sum_of_squares(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:

@@ -31,8 +31,12 @@ def _check_mode(attributes: Mapping[str, Any]) -> str | None:
 @operator("Upsample", since=(7, 9, 10), host=(1,), check=_check_mode)
 @operator("Resize", since=(10,), host=(1,), check=_check_mode)
 def _resize_by_scales(x: torch.Tensor, scales: Numbers, *, mode: str = "nearest") -> torch.Tensor:
-    """Before opset 11: coordinates divided by the scale, and the element at or below."""
-    sampling = Sampling(mode, transformation="asymmetric", nearest="floor")
+    """Before opset 11: coordinates divided by the scale.
+
+    Which element is nearest was left open; as in onnxruntime it is that at or below, and on axes
+    that shrink that at or above.
+    """
+    sampling = Sampling(mode, transformation="asymmetric", nearest="by_direction")
     factors = to_numbers(scales)
     lengths = [math.floor(n * f) for n, f in zip(x.shape, factors, strict=True)]
     return _resample(x, list(range(x.dim())), factors, lengths, [], sampling)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from wl_onnx.finetune.operators.arguments import Integers, give, to_axes, to_integers
+from wl_onnx.finetune.operators.arguments import Integers, broadcast, give, to_axes, to_integers
 from wl_onnx.finetune.registry import operator
 
 __all__: list[str] = []
@@ -74,7 +74,7 @@ def _split(
 @operator("Expand", since=(8, 13), host=(1,))
 def _expand(x: torch.Tensor, shape: Integers) -> torch.Tensor:
     """The shapes are broadcast against each other: a 1 in the wanted one keeps x's size."""
-    return x.expand(torch.broadcast_shapes(x.shape, to_integers(shape)))
+    return x.expand(broadcast(x.shape, to_integers(shape)))
 
 
 @operator("Tile", since=(6, 13), host=(1,))
