@@ -183,6 +183,27 @@ def test_a_step_lowers_the_loss_in_onnxruntime(name: str) -> None:
     np.testing.assert_allclose(found, after, rtol=1e-5, atol=1e-5 * np.abs(after).max())
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_in_half_precision(name: str) -> None:
+    """Near what float32 gives, in float16 all through, and with a gradient for every weight."""
+    torch.set_num_threads(1)
+    model = NETWORKS[name]()
+    x = torch.from_numpy(draw(model))
+    expected = finetune.to_torch(model)(x).detach()
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            half = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    module = finetune.to_torch(model)
+    found = module(x.half())
+    assert found.dtype == torch.float16
+    assert float((found.detach() - expected).abs().max()) < 0.02 * float(expected.abs().max())
+    found.float().square().sum().backward()
+    assert all(bool(p.grad.isfinite().all()) and bool(p.grad.any()) for p in module.parameters())
+    assert finetune.to_onnx(module, model) == model
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_real_models(name: str, find_model: Callable[[str], Path]) -> None:
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import inspect
 import operator as python_operator
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TypeProto, inliner
@@ -37,8 +37,8 @@ MAX_FOLDED_ELEMENTS = 1 << 20
 
 _FLAG = "training_flag"
 
-Value = fx.Node | Constant
-Scope = collections.ChainMap[str, Value]
+Value: TypeAlias = fx.Node | Constant
+Scope: TypeAlias = collections.ChainMap[str, Value]
 
 
 def convert_model(
@@ -135,6 +135,8 @@ class _Conversion:
     def _convert_nodes(self, body: Body, scope: Scope) -> None:
         children = iter(body.children)
         for node in body.graph.node:
+            if not node.output:
+                raise self._refuse(node, "it must have an output, got none")
             branches: dict[str, Body] = {}
             for attribute in node.attribute:
                 if attribute.type == AttributeProto.GRAPH:
@@ -157,8 +159,8 @@ class _Conversion:
     def _convert_branch(
         self, node: NodeProto, branches: Mapping[str, Body], scope: Scope
     ) -> list[Value]:
-        condition = scope[node.input[0]]
-        if not isinstance(condition, Constant):
+        condition = _look_up(scope, node.input[0])
+        if not isinstance(condition, Constant) or condition.tensor.numel() != 1:
             raise ValueError("its condition must be constant, got one that follows from inputs")
         branch = branches["then_branch" if bool(condition.tensor) else "else_branch"]
         inner = scope.new_child(self._enter_initializers(branch))
@@ -174,7 +176,7 @@ class _Conversion:
                 "its operator must be one that the bridge knows, got "
                 f"{shown} of opset {self._opsets.get(domain, 1)}"
             )
-        inputs = [scope[name] if name else None for name in node.input]
+        inputs = [_look_up(scope, name) if name else None for name in node.input]
         attributes = read_attributes(node, self._model)
         _check_call(entry, inputs, attributes)
         if entry.takes("output_count"):
@@ -239,7 +241,7 @@ class _Conversion:
         return find_operator(domain, node.op_type, self._opsets.get(domain, 1))
 
     def _refuse(self, node: NodeProto, reason: str) -> ModelError:
-        shown = node.name or f"that gives {node.output[0]}"
+        shown = node.name or f"that gives {node.output[0] if node.output else 'nothing'}"
         return model_error(f"cannot bring node {shown} to torch: {reason}")
 
 
@@ -252,7 +254,7 @@ def _fold(
     try:
         with torch.no_grad():
             result = entry.function(*arguments, **keywords)
-    except (RuntimeError, IndexError):
+    except (RuntimeError, IndexError, TypeError, AttributeError):
         return None  # fails when the graph runs, as it would anywhere
     outputs = result if isinstance(result, tuple) else (result,)
     if sum(output.numel() for output in outputs) > MAX_FOLDED_ELEMENTS:
@@ -274,6 +276,12 @@ def _check_call(entry: Operator, inputs: list[Value | None], attributes: Mapping
     reason = entry.check(attributes) if entry.check else None
     if reason:
         raise ValueError(reason)
+
+
+def _look_up(scope: Scope, name: str) -> Value:
+    if name not in scope:
+        raise ValueError(f"its inputs must be given by nodes before it, got {name}")
+    return scope[name]
 
 
 def _is_parameter(value: object) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["find_trainable"]
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+_PRODUCTS = frozenset(("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"))
 
 
 def find_trainable(
@@ -25,7 +26,7 @@ def find_trainable(
 
     Not among them are those that some node takes at a place that is never trained, and those of
     one element that are read by nothing but arithmetic: epsilons and factors of formulas, which
-    some exporters write as initializers.
+    some exporters write as initializers. What is added to a product is a bias, of one element too.
 
     Args:
         bodies: all bodies of the model.
@@ -34,14 +35,22 @@ def find_trainable(
     main = bodies[0]
     held: set[str] = set()
     only_arithmetic: dict[str, bool] = collections.defaultdict(lambda: True)
+    products = {
+        name
+        for body in bodies
+        for node in body.graph.node
+        if node.op_type in _PRODUCTS
+        for name in node.output
+    }
     for body in bodies:
         for node in body.graph.node:
             entry = find(node)
             if entry is None:
                 continue
+            is_bias = node.op_type == "Add" and not products.isdisjoint(node.input)
             for index, name in enumerate(node.input):
                 if name and body.resolve(name) is main:
-                    only_arithmetic[name] &= entry.is_arithmetic
+                    only_arithmetic[name] &= entry.is_arithmetic and not is_bias
                     if index in entry.fixed:
                         held.add(name)
     return frozenset(

@@ -171,6 +171,20 @@ def test_constants_of_formulas_do_not_train() -> None:
     module(torch.ones(4, requires_grad=True))[:, 0].sum().backward()
 
 
+def test_a_bias_of_one_number_trains() -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["p"]),
+        helper.make_node("Add", ["p", "b"], ["q"]),
+        helper.make_node("Mul", ["q", "factor"], ["y"]),
+    ]
+    weights = {
+        "w": np.ones((3, 1), np.float32),
+        "b": np.zeros(1, np.float32),
+        "factor": np.array([0.5], np.float32),
+    }
+    assert parameters(finetune.to_torch(make(nodes, weights, (2, 3)))) == {"w", "b"}
+
+
 def test_an_initializer_that_is_an_input_too_is_a_parameter() -> None:
     model = linear()
     model.graph.input.append(helper.make_tensor_value_info("fc.1/weight", F32, (2, 3)))

@@ -95,6 +95,12 @@ def test_what_the_bridge_does_not_know_is_named(
         finetune.to_torch(model)
 
 
+def test_a_node_before_what_it_reads_is_named() -> None:
+    nodes = [helper.make_node("Relu", ["later"], ["y"]), helper.make_node("Neg", ["x"], ["later"])]
+    with pytest.raises(ModelError, match=r"node that gives y to torch: its inputs .*, got later$"):
+        finetune.to_torch(make(nodes, {}, (2,)))
+
+
 def test_a_compressed_model_is_refused(tmp_path: Path) -> None:
     weights = {"w": np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)}
     model = make([helper.make_node("MatMul", ["x", "w"], ["y"])], weights, (1, 40))

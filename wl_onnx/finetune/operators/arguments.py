@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 
@@ -18,8 +18,8 @@ __all__ = [
     "to_numbers",
 ]
 
-Integers = torch.Tensor | Sequence[int] | int
-Numbers = torch.Tensor | Sequence[float] | float
+Integers: TypeAlias = torch.Tensor | Sequence[int] | int
+Numbers: TypeAlias = torch.Tensor | Sequence[float] | float
 Output = TypeVar("Output")
 
 
@@ -40,7 +40,8 @@ def to_numbers(value: Numbers) -> list[float]:
 def to_number(value: Numbers) -> float | int:
     """The one number of an input of one element: an int of an integer input."""
     if isinstance(value, torch.Tensor):
-        return value.reshape(()).item()
+        number: float | int = value.reshape(()).item()
+        return number
     return value if isinstance(value, int | float) else next(iter(value))
 
 

@@ -58,7 +58,7 @@ def _batch_norm(
 ) -> torch.Tensor | tuple[torch.Tensor, ...]:
     if training_mode:
         batch_mean, batch_var = _measure(x)
-        y = _scale_channels(x, scale, bias, batch_mean, batch_var, epsilon)
+        y = _scale_batch(x, scale, bias, epsilon)
         running_mean = mean * momentum + batch_mean.to(mean.dtype) * (1 - momentum)
         running_var = var * momentum + batch_var.to(var.dtype) * (1 - momentum)
         return give((y, running_mean, running_var), output_count)
@@ -74,6 +74,15 @@ def _measure(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, var
 
 
+def _scale_batch(
+    x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, epsilon: float
+) -> torch.Tensor:
+    """By the batch's own statistics, through which there is a gradient too."""
+    if x.dtype == scale.dtype and x.numel() > x.shape[1]:
+        return functional.batch_norm(x, None, None, scale, bias, True, 0.0, epsilon)
+    return _scale_channels(x, scale, bias, *_measure(x), epsilon)
+
+
 def _scale_channels(
     x: torch.Tensor,
     scale: torch.Tensor,
@@ -82,6 +91,8 @@ def _scale_channels(
     var: torch.Tensor,
     epsilon: float,
 ) -> torch.Tensor:
+    if x.dim() > 1 and x.dtype == scale.dtype == mean.dtype:
+        return functional.batch_norm(x, mean, var, scale, bias, False, 0.0, epsilon)
     shape = [-1] + [1] * (x.dim() - 2) if x.dim() > 1 else [-1]
     factor = scale.to(var.dtype) * torch.rsqrt(var + epsilon)
     centred = x.to(var.dtype) - mean.reshape(shape)
@@ -97,11 +108,11 @@ def _update(
     epsilon: float,
     momentum: float,
 ) -> torch.Tensor:
-    batch_mean, batch_var = _measure(x)
     with torch.no_grad():
+        batch_mean, batch_var = _measure(x)
         mean.mul_(momentum).add_(batch_mean.to(mean.dtype), alpha=1 - momentum)
         var.mul_(momentum).add_(batch_var.to(var.dtype), alpha=1 - momentum)
-    return _scale_channels(x, scale, bias, batch_mean, batch_var, epsilon)
+    return _scale_batch(x, scale, bias, epsilon)
 
 
 @operator("InstanceNormalization", since=(6, 22))
@@ -159,7 +170,10 @@ def _layer_norm(
     output_count: int = 1,
 ) -> torch.Tensor | tuple[torch.Tensor, ...]:
     axes = list(range(axis % x.dim(), x.dim()))
-    stashed = x.to(to_dtype(stash_type))
+    stash = to_dtype(stash_type)
+    if output_count == 1 and x.dtype == scale.dtype == stash and scale.shape == x.shape[axes[0] :]:
+        return functional.layer_norm(x, scale.shape, scale, bias, epsilon)
+    stashed = x.to(stash)
     var, mean = torch.var_mean(stashed, axes, correction=0, keepdim=True)
     inverse = torch.rsqrt(var + epsilon)
     y = ((stashed - mean) * inverse).to(x.dtype) * scale
