@@ -59,6 +59,12 @@ DIFFERENT = {
         "onnxruntime by the length itself"
     ),
 }
+# What the bridge gives is the data's, and not what onnxruntime 1.31 gives.
+NOT_ONNXRUNTIME = {
+    "test_attention_4d_with_past_and_present_qk_matmul_bias_?d_mask_causal": (
+        "onnxruntime gives the scores before the causal mask, the data those behind it"
+    ),
+}
 # Two roundings or so of values about 1.
 TOLERANCE = {"float16": (2e-3, 1e-3), "bfloat16": (2e-2, 1e-2)}
 
@@ -111,6 +117,21 @@ def run(module: torch.nn.Module, inputs: list[torch.Tensor]) -> list[np.ndarray]
     return [to_array(o) for o in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
+def run_onnxruntime(model: onnx.ModelProto, inputs: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """The outputs, or nothing where onnxruntime has no kernel for this type or version."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        names = [value.name for value in session.get_inputs()]
+        return [session.run(None, dict(zip(names, inputs, strict=True)))]
+    except Exception:
+        return []
+
+
 def assert_close(found: np.ndarray, expected: np.ndarray, rtol: float, atol: float) -> None:
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
@@ -121,14 +142,19 @@ def assert_close(found: np.ndarray, expected: np.ndarray, rtol: float, atol: flo
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_gives_the_data_of_the_specification(name: str) -> None:
+def test_gives_the_data_and_what_onnxruntime_gives(name: str) -> None:
     case = load_cases()[name]
-    module = finetune.to_torch(read_model(case))
+    model = read_model(case)
+    module = finetune.to_torch(model)
     for inputs, outputs in case.data_sets:
         found = run(module, [as_tensor(value) for value in inputs])
-        assert len(found) == len(outputs)
-        for one, other in zip(found, outputs, strict=True):
-            assert_close(one, as_array(other), case.rtol, max(case.atol, 1e-6))
+        references = [[as_array(value) for value in outputs]]
+        if not find_reason(name, NOT_ONNXRUNTIME):
+            references += run_onnxruntime(model, [as_array(value) for value in inputs])
+        for reference in references:
+            assert len(found) == len(reference)
+            for one, other in zip(found, reference, strict=True):
+                assert_close(one, other, case.rtol, max(case.atol, 1e-6))
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if find_reason(n, REFUSED)])
@@ -139,7 +165,7 @@ def test_what_is_not_claimed_is_refused_in_one_line(name: str) -> None:
 
 
 def test_every_pattern_is_of_some_case() -> None:
-    for pattern in (*REFUSED, *DIFFERENT):
+    for pattern in (*REFUSED, *DIFFERENT, *NOT_ONNXRUNTIME):
         assert fnmatch.filter(NAMES, pattern), f"take out {pattern}"
 
 
@@ -169,12 +195,9 @@ def test_aligned_corners_are_those_of_onnxruntime(name: str) -> None:
     case = load_cases()[name]
     inputs = [as_array(value) for value in case.data_sets[0][0]]
     model = read_model(case)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    feed = dict(zip([i.name for i in session.get_inputs()], inputs, strict=True))
+    ((expected,),) = run_onnxruntime(model, inputs)
     found = run(finetune.to_torch(model), [torch.from_numpy(one) for one in inputs])
-    np.testing.assert_allclose(found[0], session.run(None, feed)[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def list_versions() -> list[tuple[str, str]]:

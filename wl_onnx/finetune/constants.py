@@ -57,9 +57,14 @@ def read_constant(model: CompressibleModel, tensor: TensorProto) -> torch.Tensor
 
     Raises:
         ModelError: the data is missing.
-        ValueError: torch does not compute with its element type, whose name is the message.
+        ValueError: torch does not compute with its element type.
     """
-    to_dtype(tensor.data_type)
+    try:
+        to_dtype(tensor.data_type)
+    except ValueError as error:
+        raise ValueError(
+            f"its constants must be of types that torch computes with, got {error}"
+        ) from error
     # The graph layer reads the element types of weights alone.
     array = model.read(tensor) if is_external(tensor) else numpy_helper.to_array(tensor)
     return to_tensor(array, tensor.data_type)

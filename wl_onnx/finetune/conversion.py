@@ -93,7 +93,12 @@ class _Conversion:
             if value.name not in main.initializer_names:
                 scope[value.name] = self._enter_input(value.name, value.type)
         self._convert_nodes(main, scope)
-        outputs = [self._to_node(scope[name]) for name in main.outputs]
+        try:
+            outputs = [self._to_node(scope[name]) for name in main.outputs]
+        except ValueError as error:
+            raise model_error(
+                f"cannot bring the outputs of {self._model.name} to torch: {error}"
+            ) from error
         self._graph.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
         module = fx.GraphModule(self._root, self._graph, "OnnxGraph")
         write_names(module, self._initializers)

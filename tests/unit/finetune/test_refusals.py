@@ -101,6 +101,20 @@ def test_a_node_before_what_it_reads_is_named() -> None:
         finetune.to_torch(make(nodes, {}, (2,)))
 
 
+def test_constants_that_torch_does_not_compute_with_are_refused() -> None:
+    weights = {"w": np.array([1, 2], np.uint32)}
+    nodes = [
+        helper.make_node("Cast", ["w"], ["c"], to=1),
+        helper.make_node("Add", ["x", "c"], ["y"]),
+    ]
+    expected = r"node that gives c to torch: its constants must be of types .*, got UINT32$"
+    with pytest.raises(ModelError, match=expected):
+        finetune.to_torch(make(nodes, weights, (2,)))
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    with pytest.raises(ModelError, match=r"the outputs of graph to torch: its .*, got UINT32$"):
+        finetune.to_torch(make(nodes, weights, (2,), outputs=("w",)))
+
+
 def test_a_compressed_model_is_refused(tmp_path: Path) -> None:
     weights = {"w": np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)}
     model = make([helper.make_node("MatMul", ["x", "w"], ["y"])], weights, (1, 40))
