@@ -183,9 +183,11 @@ class _Conversion:
             )
         inputs = [_look_up(scope, name) if name else None for name in node.input]
         attributes = read_attributes(node, self._model)
-        _check_call(entry, inputs, attributes)
         if entry.takes("output_count"):
             attributes["output_count"] = len(node.output)
+        elif len(node.output) != 1:
+            raise ValueError(f"it must give one output, got {len(node.output)}")
+        _check_call(entry, inputs, attributes)
         given = [*inputs, *attributes.values()]
         if not any(isinstance(v, fx.Node) or _is_parameter(v) for v in given):
             folded = _fold(entry, inputs, attributes)

@@ -70,6 +70,16 @@ def test_what_does_not_fit_is_named_with_both_shapes() -> None:
             r"its inputs and attributes must be those of the operator, got too many positional",
         ),
         (
+            helper.make_node("Relu", ["x"], ["y", "z"]),
+            17,
+            r"node that gives y to torch: it must give one output, got 2$",
+        ),
+        (
+            helper.make_node("BatchNormalization", ["x"] * 5, ["y", "m", "v"]),
+            9,
+            r"it must give one output, as at inference, got the statistics of a training graph$",
+        ),
+        (
             helper.make_node("Softmax", ["x"], ["y"], axis=1),
             6,
             r"^cannot bring graph to torch: its opset must be 7 to 28, got 6$",

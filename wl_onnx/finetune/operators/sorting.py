@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from wl_onnx.finetune.operators.arguments import Integers, to_integers
+from wl_onnx.finetune.operators.arguments import Integers, give, to_integers
 from wl_onnx.finetune.registry import operator
 
 __all__: list[str] = []
@@ -36,12 +36,13 @@ def _top(
     *,
     axis: int = -1,
     largest: int = 1,
-    sorted: int = 1,  # noqa: A002
-) -> tuple[torch.Tensor, torch.Tensor]:
+    sorted: int = 1,  # noqa: A002  the specification's name
+    output_count: int = 2,
+) -> torch.Tensor | tuple[torch.Tensor, ...]:
     """Of equal elements those in front come first, which torch's own topk does not promise."""
     values, places = torch.sort(x, dim=axis, descending=bool(largest), stable=True)
     count = to_integers(k)[0]
-    return values.narrow(axis, 0, count), places.narrow(axis, 0, count)
+    return give((values.narrow(axis, 0, count), places.narrow(axis, 0, count)), output_count)
 
 
 @operator("CumSum", since=(11, 14), host=(1,))
