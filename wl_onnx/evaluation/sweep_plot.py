@@ -136,7 +136,8 @@ def _draw_cells(axes: Axes, summary: Mapping[str, Any], values: Values, factor: 
         ylabel=_LABELS[summary["metric"]],
     )
     axes.margins(y=0.1)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.06), title="time since programming")
+    # Beside the axes: points may lie anywhere in them.
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), title="time since programming")
 
 
 def _draw_series(
