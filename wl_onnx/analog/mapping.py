@@ -43,6 +43,11 @@ class Mapping:
         """Number of ranges, of a magnitude."""
         return len(self.edges) - 1
 
+    def round_edges(self) -> tuple[float, npt.NDArray[np.float16]]:
+        """The scale of the tensor, a float32 above 0, and the edges over it, as they are stored."""
+        scale = float(np.float32(self.edges[-1])) or 1.0
+        return scale, (np.array(self.edges) / scale).astype(np.float16)
+
 
 @dataclasses.dataclass(frozen=True)
 class MappedWeights:
@@ -74,8 +79,7 @@ def map_weights(weights: Float64, kept: Mask, mapping: Mapping) -> MappedWeights
         kept: which of them are stored; the others are exact zeros, bool [n].
         mapping: how.
     """
-    scale = float(np.float32(mapping.edges[-1])) or 1.0
-    edges = (np.array(mapping.edges) / scale).astype(np.float16)
+    scale, edges = mapping.round_edges()
     has_zeros = not kept.all()
     magnitudes = np.abs(weights) / scale
     exact = edges.astype(np.float64)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wl_onnx.analog.read_error import ReadError
     from wl_onnx.analog.storage import Storage
 
-__all__ = ["CellWriter", "StoredTensor", "Tensor"]
+__all__ = ["CellWriter", "Layout", "StoredTensor", "Tensor"]
 
 Float64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -62,6 +62,29 @@ class Tensor:
     def weigh(self, energy: Float64) -> Float64:
         """The loss of errors with an energy at each weight, in the tensor's shape."""
         return energy if self.costs is None else energy * self.costs
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a tensor is laid on cells.
+
+    Attributes:
+        mapping: of the weights over their scales.
+        scales: of channels, float64 that broadcasts against the weights, or None.
+        lines: how many cells weights get, by row and column; None: each as many.
+        cells_each: how many; 1 with lines.
+    """
+
+    mapping: Mapping
+    scales: Float64 | None
+    lines: LineExponents | None
+    cells_each: int
+
+    def count_cells(self, num_weights: int) -> npt.NDArray[np.int64]:
+        """The cells of each weight that is stored, [num_weights]."""
+        if self.lines is not None:
+            return spread_lines(self.lines).reshape(-1)
+        return np.full(num_weights, self.cells_each)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,27 +160,34 @@ class CellWriter:
         Raises:
             InputError: fewer cells are asked for than there are weights to store.
         """
+        layout = self.lay_out(tensor, channel_axis=channel_axis)
+        channels = None
+        if layout.scales is not None:
+            channels = layout.scales, channel_axis
+            tensor = _divide(tensor, layout.scales)
+        return self.store_mapped(
+            tensor,
+            layout.mapping,
+            lines=layout.lines,
+            cells_each=layout.cells_each,
+            channels=channels,
+        )
+
+    def lay_out(self, tensor: Tensor, *, channel_axis: int = 0) -> Layout:
+        """How `store` lays a tensor on cells; takes what it does."""
         storage = self.storage
         scales = None
         if storage.scale == "channel":
             scales = _find_channel_scales(tensor, channel_axis)
-            costs = tensor.weigh(np.broadcast_to(np.square(scales), tensor.weights.shape))
-            tensor = dataclasses.replace(tensor, weights=tensor.weights / scales, costs=costs)
+            tensor = _divide(tensor, scales)
         profile = make_profile(tensor.weights, tensor.kept, tensor.costs)
         if "adaptive" in storage.protect:
             choice = choose_adaptive(profile, storage.kind, storage.ranges, self.find_error)
         else:
             choice = choose_mapping(profile, storage.kind, self.find_error)
-        lines = None
         if "sensitivity" in storage.protect:
-            lines = self._allocate(tensor, choice.mapping)
-        return self.store_mapped(
-            tensor,
-            choice.mapping,
-            lines=lines,
-            cells_each=1 if lines is not None else int(storage.cells),
-            channels=None if scales is None else (scales, channel_axis),
-        )
+            return Layout(choice.mapping, scales, self._allocate(tensor, choice.mapping), 1)
+        return Layout(choice.mapping, scales, None, int(storage.cells))
 
     def store_mapped(
         self,
@@ -267,6 +297,12 @@ def _find_targets(mapped: MappedWeights, curve: float) -> Float64:
         return apply_curve(mapped.positions, curve)
     both = np.concatenate([np.maximum(mapped.positions, 0), np.maximum(-mapped.positions, 0)])
     return apply_curve(both, curve)
+
+
+def _divide(tensor: Tensor, scales: Float64) -> Tensor:
+    """The tensor over its scales; what its errors cost stays the same."""
+    costs = tensor.weigh(np.broadcast_to(np.square(scales), tensor.weights.shape))
+    return dataclasses.replace(tensor, weights=tensor.weights / scales, costs=costs)
 
 
 def _find_channel_scales(tensor: Tensor, axis: int) -> Float64:
