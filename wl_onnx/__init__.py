@@ -8,6 +8,7 @@ from wl_onnx.errors import (
     InputError,
     LibraryError,
     ModelError,
+    TrainingError,
     WlOnnxError,
 )
 from wl_onnx.recipe import Recipe, load_recipe
@@ -26,6 +27,7 @@ __all__ = [
     "Recipe",
     "Result",
     "Storage",
+    "TrainingError",
     "WlOnnxError",
     "__version__",
     "compress",

@@ -12,6 +12,7 @@ __all__ = [
     "InputError",
     "LibraryError",
     "ModelError",
+    "TrainingError",
     "WlOnnxError",
 ]
 
@@ -34,6 +35,10 @@ class BlobError(WlOnnxError, ValueError):
 
 class EncodeError(WlOnnxError, RuntimeError):
     """No filter could be constructed for the keys within the bounded number of seeds."""
+
+
+class TrainingError(WlOnnxError, RuntimeError):
+    """Training went wrong on its own: a loss or a parameter is not finite any more."""
 
 
 class LibraryError(WlOnnxError, ImportError):

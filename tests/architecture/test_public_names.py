@@ -22,7 +22,13 @@ MODULES = sorted(
     or (ROOT.parent / info.name.replace(".", "/") / "__init__.py").is_file()
 )
 # They need no torch, so that what they offer can say that it is missing.
-WITHOUT_TORCH = {"wl_onnx.finetune", "wl_onnx.finetune.bridge"}
+WITHOUT_TORCH = {
+    "wl_onnx.finetune",
+    *(
+        f"wl_onnx.finetune.{name}"
+        for name in ("bridge", "losses", "optimization", "progress", "training_data")
+    ),
+}
 if importlib.util.find_spec("torch") is None:
     MODULES = [
         name for name in MODULES if not name.startswith("wl_onnx.finetune") or name in WITHOUT_TORCH
@@ -37,6 +43,7 @@ DOCUMENTED = [
     "Recipe",
     "Result",
     "Storage",
+    "TrainingError",
     "WlOnnxError",
     "__version__",
     "compress",

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,9 @@ from wl_onnx.evaluation.inputs import (
     InputInfo,
     check_array,
     check_labels,
-    choose_arrays,
     draw_array,
-    fixed_batch,
 )
-from wl_onnx.evaluation.npz import read_npz
+from wl_onnx.evaluation.samples import read_samples
 
 __all__ = ["Feeds", "Rows", "load_feeds", "load_npz", "random_feeds"]
 
@@ -184,48 +181,19 @@ def load_npz(
         InputError: not an npz, pickled objects, an input without an array, a wrong dtype or
             shape, lengths that differ, or fewer samples than one batch.
     """
-    if isinstance(source, Mapping):
-        origin = "data"
-        names = set(source)
-        arrays = {name: np.asarray(source[name]) for name in choose_arrays(inputs, names, origin)}
-    else:
-        origin = str(source)
-        arrays, names = read_npz(Path(source), inputs)
-    labels = None if any(i.name == LABELS for i in inputs) else arrays.pop(LABELS, None)
-    unused = sorted(names - set(arrays) - {LABELS})
-    if unused:
-        _LOG.warning("%s: arrays %s are no inputs of the model, ignored", origin, ", ".join(unused))
-    for info in inputs:
-        check_array(arrays[info.name], info, origin, any_batch=True)
-    lengths = {name: len(array) for name, array in arrays.items()}
-    if len(set(lengths.values())) != 1:
-        raise InputError(
-            f"cannot use {origin}: arrays must have the same number of samples along axis 0, got "
-            + ", ".join(f"{name} {length}" for name, length in lengths.items())
-        )
-    num_rows = next(iter(lengths.values()))
-    labels = None if labels is None else check_labels(labels, num_rows, origin)
-    batch = fixed_batch(inputs, origin)
-    if num_rows < (batch or 1):
-        raise InputError(
-            f"cannot use {origin}: it must hold at least {batch or 1} samples, got {num_rows}"
-        )
-    num_used = num_rows - num_rows % batch if batch else num_rows
-    if num_used < num_rows:
-        _LOG.warning(
-            "%s: the last %d of %d samples do not fill a batch of %d, dropped",
-            origin, num_rows - num_used, num_rows, batch,
-        )  # fmt: skip
-    step = batch or MAX_BATCH
-    batches = tuple(_rows(arrays, s, min(s + step, num_used)) for s in range(0, num_used, step))
+    samples = read_samples(source, inputs)
+    arrays, step = samples.inputs, samples.fixed_batch or MAX_BATCH
+    batches = tuple(
+        _rows(arrays, start, start + step) for start in range(0, samples.num_samples, step)
+    )
     return Feeds(
         batches=batches,
-        labels=None if labels is None else labels[:num_used],
-        sample=_rows(arrays, 0, batch or 1),
-        num_samples=num_used,
-        num_dropped=num_rows - num_used,
-        rows=Rows(step, is_fixed=batch is not None),
-        label_counts=() if labels is None else _count_rows(batches),
+        labels=samples.labels,
+        sample=_rows(arrays, 0, samples.fixed_batch or 1),
+        num_samples=samples.num_samples,
+        num_dropped=samples.num_dropped,
+        rows=Rows(step, is_fixed=samples.fixed_batch is not None),
+        label_counts=() if samples.labels is None else _count_rows(batches),
     )
 
 
