@@ -24,10 +24,14 @@ MODULES = sorted(
 # They need no torch, so that what they offer can say that it is missing.
 WITHOUT_TORCH = {
     "wl_onnx.finetune",
-    *(
-        f"wl_onnx.finetune.{name}"
-        for name in ("bridge", "losses", "optimization", "progress", "training_data")
-    ),
+    "wl_onnx.finetune.attach",
+    "wl_onnx.finetune.bridge",
+    "wl_onnx.finetune.losses",
+    "wl_onnx.finetune.optimization",
+    "wl_onnx.finetune.planned",
+    "wl_onnx.finetune.progress",
+    "wl_onnx.finetune.training_data",
+    "wl_onnx.finetune.treatments",
 }
 if importlib.util.find_spec("torch") is None:
     MODULES = [

@@ -6,11 +6,13 @@ torch is imported when a function is called, so that everything else of the pack
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from wl_onnx.errors import LibraryError
 
 if TYPE_CHECKING:
+    import numpy as np
     from onnx import ModelProto
     from torch import fx, nn
 
@@ -72,30 +74,38 @@ def to_torch(
     return convert_model(model, update_statistics=update_statistics)
 
 
-def to_onnx(module: nn.Module, model: str | os.PathLike[str] | ModelProto) -> ModelProto:
-    """The graph that a module was made of, with the module's parameters and statistics in it.
+def to_onnx(
+    module_or_state: nn.Module | Mapping[str, np.ndarray],
+    model: str | os.PathLike[str] | ModelProto,
+) -> ModelProto:
+    """A graph with the parameters and statistics of a trained module in it.
 
     Only initializers whose values changed are written, each in its own element type; all else is
     the given model's, bit for bit.
 
     Args:
-        module: what `to_torch` gave, trained; on any device. Parametrised parameters
-            (`torch.nn.utils.parametrize`) are taken as the module uses them.
-        model: the path or ModelProto that it was made of; not changed.
+        module_or_state: what `to_torch` gave, trained; on any device. Parametrised parameters
+            (`torch.nn.utils.parametrize`) are taken as the module uses them. Or arrays or tensors
+            by names of initializers, as `export_state` gives of a module of one's own;
+            initializers that are not named stay as they are.
+        model: the path or ModelProto that the module was made of; not changed. Where it is a
+            compressed one, coded weights get other centroids in the same blobs, rounded to the
+            blob's type, if their values are still equal where the codes are.
 
     Returns:
         A new ModelProto, with what was external data inside.
 
     Raises:
         InputError: the module is not from `to_torch`, or an initializer of the graph is absent
-            or of another shape or element type than the module's; it is named.
+            or of another shape or element type than the module's, or coded in a way that cannot
+            hold the values; it is named.
         LibraryError: torch is not installed.
         ModelError: the model is damaged, or too large for one ModelProto.
     """
     require_torch()
     from wl_onnx.finetune.export import export_model
 
-    return export_model(module, model)
+    return export_model(module_or_state, model)
 
 
 def initializer_names(module: nn.Module) -> dict[str, str]:
