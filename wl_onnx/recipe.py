@@ -16,7 +16,19 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["BUILTIN_RECIPES", "MAX_BITS", "MAX_CLUSTERS", "Recipe", "Rule", "load_recipe"]
+__all__ = [
+    "BUILTIN_RECIPES",
+    "MAX_BITS",
+    "MAX_CLUSTERS",
+    "Recipe",
+    "Rule",
+    "is_number",
+    "is_whole",
+    "load_recipe",
+    "parse_globs",
+    "read_table",
+    "require_field",
+]
 
 MAX_BITS = 16
 MAX_CLUSTERS = 4096
@@ -144,20 +156,32 @@ def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
     Raises:
         InputError: no such recipe, not TOML, an unknown field, or a value out of range.
     """
+    return _from_table({**read_table(source, BUILTIN_RECIPES), **overrides}, str(source))
+
+
+def read_table(source: str | Path, builtin: Path) -> dict[str, Any]:
+    """The fields that a recipe's file sets.
+
+    Args:
+        source: path of a TOML file, or a built-in recipe's name.
+        builtin: folder of the built-in recipes.
+
+    Raises:
+        InputError: no such recipe, or not TOML.
+    """
     path = Path(source)
     if not path.suffix and not path.exists():
-        path = BUILTIN_RECIPES / f"{source}.toml"
+        path = builtin / f"{source}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in BUILTIN_RECIPES.glob("*.toml")))
+        known = ", ".join(sorted(p.stem for p in builtin.glob("*.toml")))
         raise InputError(
             f"cannot load recipe {source}: it must be a TOML file or one of {known}, "
             "got no such file"
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"cannot load recipe {source}: it must be TOML, got {error}") from error
-    return _from_table({**table, **overrides}, str(source))
 
 
 def _from_table(table: Mapping[str, Any], source: str) -> Recipe:
@@ -171,7 +195,7 @@ def _from_table(table: Mapping[str, Any], source: str) -> Recipe:
             )
     for name in ("include", "exclude"):
         if name in values:
-            values[name] = _globs(values[name], name)
+            values[name] = parse_globs(values[name], name)
     rules = values.get("rules", ())
     if not isinstance(rules, (list, tuple)):
         raise InputError(f"cannot load recipe {source}: rules must be tables, got {rules!r}")
@@ -196,9 +220,18 @@ def _rule(entry: Any, source: str) -> Rule:
     return Rule(entry["match"], tuple(values.items()))
 
 
-def _globs(value: Any, name: str) -> tuple[str, ...]:
+def parse_globs(value: Any, name: str) -> tuple[str, ...]:
+    """The globs of a field, of which a file may have one as a text alone.
+
+    Args:
+        value: what the field holds.
+        name: of the field.
+
+    Raises:
+        InputError: it holds something else.
+    """
     globs = (value,) if isinstance(value, str) else value
-    _require(_are_texts(globs), name, "texts", value)
+    require_field(_are_texts(globs), name, "texts", value)
     return tuple(globs)
 
 
@@ -206,47 +239,60 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
 
 
-def _require(condition: bool, field: str, rule: str, value: Any) -> None:
-    if not condition:
+def require_field(holds: bool, field: str, rule: str, value: Any) -> None:
+    """Refuses a field's value.
+
+    Args:
+        holds: whether the value may stay.
+        field: name of the field.
+        rule: what the value must be.
+        value: the value.
+
+    Raises:
+        InputError: it may not.
+    """
+    if not holds:
         raise InputError(f"cannot use recipe: {field} must be {rule}, got {value!r}")
 
 
-def _is_int(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; NaN and infinity are."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check(recipe: Recipe) -> None:
     sparsity, bits, clusters = recipe.sparsity, recipe.bits, recipe.clusters
-    _require(
-        sparsity == "auto" or (_is_number(sparsity) and 0 <= float(sparsity) < 1),
+    require_field(
+        sparsity == "auto" or (is_number(sparsity) and 0 <= float(sparsity) < 1),
         "sparsity",
         "auto or in [0, 1)",
         sparsity,
     )
-    _require(
-        _is_int(clusters) and 1 <= clusters <= MAX_CLUSTERS,
+    require_field(
+        is_whole(clusters) and 1 <= clusters <= MAX_CLUSTERS,
         "clusters",
         f"a whole number from 1 to {MAX_CLUSTERS}",
         clusters,
     )
-    _require(
-        bits == "auto" or (_is_int(bits) and 1 <= bits <= MAX_BITS),
+    require_field(
+        bits == "auto" or (is_whole(bits) and 1 <= bits <= MAX_BITS),
         "bits",
         f"auto or a whole number from 1 to {MAX_BITS}",
         bits,
     )
-    _require(
+    require_field(
         bits == "auto" or 2**bits >= clusters,
         "bits",
         f"at least log2 of clusters ({clusters})",
         bits,
     )
-    _require(
-        _is_number(recipe.error_share) and 0 < recipe.error_share < 1,
+    require_field(
+        is_number(recipe.error_share) and 0 < recipe.error_share < 1,
         "error_share",
         "in (0, 1)",
         recipe.error_share,
@@ -254,42 +300,44 @@ def _check(recipe: Recipe) -> None:
     for field, choices in _CHOICES.items():
         value = getattr(recipe, field)
         is_left_open = value is None and field == "codec"
-        _require(value in choices or is_left_open, field, " or ".join(choices), value)
-    _require(
+        require_field(value in choices or is_left_open, field, " or ".join(choices), value)
+    require_field(
         recipe.prune_scope == "tensor" or sparsity != "auto",
         "sparsity",
         "a number where prune_scope is global",
         sparsity,
     )
-    _require(
-        recipe.min_elements is None or (_is_int(recipe.min_elements) and recipe.min_elements >= 1),
+    require_field(
+        recipe.min_elements is None or (is_whole(recipe.min_elements) and recipe.min_elements >= 1),
         "min_elements",
         "a whole number of at least 1",
         recipe.min_elements,
     )
-    _require(
-        _is_int(recipe.seed) and 0 <= recipe.seed < 2**32,
+    require_field(
+        is_whole(recipe.seed) and 0 <= recipe.seed < 2**32,
         "seed",
         "a whole number from 0 to 2**32 - 1",
         recipe.seed,
     )
-    _require(
-        _is_int(recipe.threads) and 0 <= recipe.threads <= 1024,
+    require_field(
+        is_whole(recipe.threads) and 0 <= recipe.threads <= 1024,
         "threads",
         "a whole number from 0 (one for each core) to 1024",
         recipe.threads,
     )
     for field in ("include", "exclude"):
         value = getattr(recipe, field)
-        _require(isinstance(value, tuple) and _are_texts(value), field, "a tuple of texts", value)
-    _require(
+        require_field(
+            isinstance(value, tuple) and _are_texts(value), field, "a tuple of texts", value
+        )
+    require_field(
         isinstance(recipe.allow_growth, bool), "allow_growth", "true or false", recipe.allow_growth
     )
     for rule in recipe.rules:
         values = dict(rule.values)
         skip = values.pop("skip", False)
-        _require(isinstance(skip, bool), "skip of a rule", "true or false", skip)
-        _require(
+        require_field(isinstance(skip, bool), "skip of a rule", "true or false", skip)
+        require_field(
             recipe.prune_scope == "tensor" or "sparsity" not in values,
             "sparsity of a rule",
             "absent where prune_scope is global",

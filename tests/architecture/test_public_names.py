@@ -26,12 +26,18 @@ WITHOUT_TORCH = {
     "wl_onnx.finetune",
     "wl_onnx.finetune.attach",
     "wl_onnx.finetune.bridge",
+    "wl_onnx.finetune.job",
     "wl_onnx.finetune.losses",
+    "wl_onnx.finetune.noisy_recipe",
     "wl_onnx.finetune.optimization",
     "wl_onnx.finetune.planned",
     "wl_onnx.finetune.progress",
+    "wl_onnx.finetune.recipe",
+    "wl_onnx.finetune.recipe_file",
+    "wl_onnx.finetune.teacher",
     "wl_onnx.finetune.training_data",
     "wl_onnx.finetune.treatments",
+    "wl_onnx.finetune.weightless_recipe",
 }
 if importlib.util.find_spec("torch") is None:
     MODULES = [

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wl_onnx.errors import InputError
+from wl_onnx.recipe import is_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,11 +40,11 @@ class Objective:
         """Checks every field."""
         for name in ("task_weight", "distill_weight"):
             value = getattr(self, name)
-            if not (_is_number(value) and 0 <= value < math.inf):
+            if not (is_number(value) and 0 <= value < math.inf):
                 raise _error(name, "a number of at least 0", value)
         if self.task_weight == self.distill_weight == 0:
             raise _error("task_weight or distill_weight", "above 0", 0)
-        if not (_is_number(self.temperature) and 0 < self.temperature < math.inf):
+        if not (is_number(self.temperature) and 0 < self.temperature < math.inf):
             raise _error("temperature", "a number above 0", self.temperature)
 
     @property
@@ -92,10 +93,6 @@ def make_loss(objective: Objective) -> LossFn:
         return distance + measure_task(logits, labels) if objective.needs_labels else distance
 
     return measure
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _error(name: str, rule: str, value: Any) -> InputError:
