@@ -24,7 +24,7 @@ def attach(
     names: Mapping[str, str] | None = None,
     decoded: Decoded = "cluster",
 ) -> None:
-    """Freezes, masks or clusters parameters of a torch module while it trains.
+    """Freezes, masks, clusters or reads with noise parameters of a module while it trains.
 
     The module is changed in place by `torch.nn.utils.parametrize`, and then trained in any loop:
     `conv1.weight` is the treated tensor, and what is trained stands at
@@ -43,19 +43,19 @@ def attach(
         user_module: a module whose parameters are called as the graph's initializers, as those of
             `torch.onnx.export` are; or one from `to_torch`.
         plan: one of three.
-            Treatments (`Freeze`, `Mask`, `Cluster`, a tuple of them, or None) by name of a
+            Treatments (`Freeze`, `Mask`, `Cluster`, `Noise`, a tuple of them, or None) by name of a
             parameter or an initializer, or by glob as in `fnmatch`; of several that match, the last
             counts.
             A plan that `compress` made without data and with a given sparsity (`Result.plan`, or
             the path of its JSON): each coded tensor gets a mask of its sparsity and its clusters,
             zero aside.
-            A compressed model, or its path: parameters take the values that it decodes, and those
-            that it has left plain; `to_onnx` writes trained centroids back into it, as long as
-            normalisations whose statistics are coded too are in evaluation mode.
+            A compressed model, or its path: the module takes its values, decoded and plain, and so
+            computes what it does; `to_onnx` writes trained centroids back into it. What is in
+            bundles is frozen; where those are statistics of normalisations, keep these in
+            evaluation mode.
         names: initializers' names by parameters', where they differ.
-        decoded: for a compressed model: "cluster" lets centroids be trained, each weight with the
-            one that it decodes to, and freezes what is in bundles; "freeze" freezes all coded
-            tensors, to train the rest around them.
+        decoded: for a compressed model: "cluster" trains centroids, each weight having the one that
+            it decodes to; "freeze" freezes all coded tensors, to train the rest around them.
 
     Raises:
         InputError: a name or a glob matches no parameter; a parameter is not of floats, is shared,
@@ -78,7 +78,8 @@ def export_state(user_module: nn.Module) -> dict[str, np.ndarray]:
 
     Of a user's own module these are its parameters and the buffers of floats that `state_dict` has,
     such as statistics of normalisations; of one from `to_torch` all that are initializers. Treated
-    parameters are given as treated. Names are those that `attach` was told, else the module's own.
+    parameters are given as treated, without noise. Names are those that `attach` was told, else the
+    module's own.
 
     Args:
         user_module: the module, treated or not, on any device.

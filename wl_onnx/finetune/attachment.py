@@ -9,42 +9,28 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
 from wl_onnx.errors import InputError
+from wl_onnx.finetune.device_noise import NoisyRead
 from wl_onnx.finetune.element_types import to_array
 from wl_onnx.finetune.parameters import Slot, find_slots, note_names
-from wl_onnx.finetune.parametrizations import PARAMETRIZATIONS, Clustered, Frozen, Masked
-from wl_onnx.finetune.treatments import Cluster, Freeze, Mask, Treatment, order_treatments
-from wl_onnx.recipe import MAX_CLUSTERS
-from wl_onnx.simplify import cluster, prune, threshold_for_sparsity
+from wl_onnx.finetune.parametrizations import Clustered, Frozen, Masked
+from wl_onnx.finetune.preparation import Job, fit_values, prepare_job
+from wl_onnx.finetune.treatments import Treatment, order_treatments
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from wl_onnx.finetune.planned import Planned
 
 __all__ = ["attach_treatments", "detach_treatments", "export_values"]
 
+_TREATMENTS = (Frozen, Masked, Clustered, NoisyRead)
+
 _NUM_SHOWN = 4
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Job:
-    """A parameter that is about to be changed.
-
-    Attributes:
-        slot: the parameter.
-        value: what it computes with from now on, in its shape and type; None: what it does.
-        module: its parametrisation, or None.
-        codebook: its centroids, where it is clustered.
-    """
-
-    slot: Slot
-    value: Tensor | None
-    module: nn.Module | None = None
-    codebook: Tensor | None = None
 
 
 def attach_treatments(module: nn.Module, planned: Planned, names: Mapping[str, str] | None) -> None:
@@ -69,12 +55,12 @@ def attach_treatments(module: nn.Module, planned: Planned, names: Mapping[str, s
     buffers = {slot.initializer for slot in slots if slot.is_buffer} & planned.values.keys()
     treatments = {name: one for name, one in planned.treatments.items() if name not in buffers}
     chosen = _match([slot for slot in slots if not slot.is_buffer], treatments)
-    jobs = [_plan_job(slot, given) for slot, given in chosen]
+    jobs = [prepare_job(slot, given) for slot, given in chosen]
     treated = {slot.name for slot, _ in chosen}
     for slot in slots:
         value = planned.values.get(slot.initializer)
         if value is not None and slot.name not in treated and slot.parametrizations is None:
-            jobs.append(_Job(slot, _to_fit(slot, value, "the model's values")))
+            jobs.append(Job(slot, fit_values(slot, value, "the model's values")))
     for job in jobs:
         _apply(job)
     if names is not None:
@@ -99,10 +85,10 @@ def detach_treatments(module: nn.Module) -> None:
     slots = []
     for slot in find_slots(module):
         held = list(slot.parametrizations or ())
-        if not any(isinstance(one, PARAMETRIZATIONS) for one in held):
+        if not any(isinstance(one, _TREATMENTS) for one in held):
             continue
         for one in held:
-            if not isinstance(one, PARAMETRIZATIONS):
+            if not isinstance(one, _TREATMENTS):
                 raise InputError(
                     f"cannot detach {slot.name}: it must be parametrised by treatments alone, got "
                     f"{type(one).__name__} too; remove that before"
@@ -149,127 +135,26 @@ def _unknown(pattern: str, known: Sequence[str]) -> InputError:
     )
 
 
-def _plan_job(slot: Slot, treatments: tuple[Treatment, ...]) -> _Job:
-    held = slot.parametrizations
-    if held is not None:
-        raise InputError(
-            f"cannot attach to {slot.name}: it must not be parametrised yet, got "
-            f"{', '.join(type(one).__name__ for one in held)}; detach the module before"
-        )
-    parameter = slot.read()
-    if not parameter.is_floating_point():
-        raise InputError(
-            f"cannot attach to {slot.name}: it must be a float parameter, got "
-            f"{str(parameter.dtype).removeprefix('torch.')}"
-        )
-    if slot.twin is not None:
-        raise InputError(
-            f"cannot attach to {slot.name}: it must stand at one place of the module, got it at "
-            f"{slot.twin} too"
-        )
-    kinds = {type(one): one for one in treatments}
-    freeze, mask, groups = kinds.get(Freeze), kinds.get(Mask), kinds.get(Cluster)
-    if isinstance(freeze, Freeze):
-        value = parameter if freeze.values is None else _to_fit(slot, freeze.values, "values")
-        is_trained = parameter.requires_grad
-        return _Job(slot, None, Frozen(value.detach().clone(), is_trained=is_trained))
-    array = to_array(parameter).astype(np.float32)
-    if not np.isfinite(array).all():
-        bad = array[~np.isfinite(array)][0]
-        raise InputError(f"cannot attach to {slot.name}: its weights must be finite, got {bad}")
-    if isinstance(groups, Cluster):
-        return _plan_clusters(slot, parameter, array, mask, groups)
-    if not isinstance(mask, Mask):
-        raise InputError(f"cannot attach to {slot.name}: it must have a treatment, got none")
-    threshold = None
-    if mask.regrow and mask.sparsity is not None:
-        threshold = threshold_for_sparsity(array, mask.sparsity).magnitude
-    kept = torch.from_numpy(_find_kept(slot, array, mask)).to(parameter.device)
-    return _Job(slot, None, Masked(kept, passes_gradient=mask.passes_gradient, threshold=threshold))
-
-
-def _find_kept(slot: Slot, array: np.ndarray, mask: Mask) -> np.ndarray:
-    """Which weights a mask leaves."""
-    if mask.sparsity is not None:
-        kept = prune(array, threshold_for_sparsity(array, mask.sparsity)) != 0
-    elif mask.mask is not None:
-        kept = np.array(mask.mask)
-        _check_shape(slot, kept.shape, "mask")
-    else:
-        kept = array != 0
-    return np.asarray(kept, bool)
-
-
-def _plan_clusters(
-    slot: Slot, parameter: Tensor, array: np.ndarray, mask: Treatment | None, groups: Cluster
-) -> _Job:
-    if groups.codes is not None:
-        given = np.asarray(groups.codes)
-        _check_shape(slot, given.shape, "codes")
-        codebook = np.asarray(groups.codebook)
-        array = codebook[given].astype(np.float32)
-    kept = _find_kept(slot, array, mask) if isinstance(mask, Mask) else np.ones(array.shape, bool)
-    if groups.keep_zero:
-        kept &= array != 0
-    if groups.codes is not None:
-        used, codes = np.unique(given[kept], return_inverse=True)
-        centroids = codebook[used]
-    elif groups.clusters is not None:
-        found = cluster(array[kept], groups.clusters)
-        centroids, codes = found.codebook, found.assignments.astype(np.int64)
-    else:
-        original = to_array(parameter)
-        centroids, codes = np.unique(original[kept], return_inverse=True)
-        if centroids.size > MAX_CLUSTERS:
-            raise InputError(
-                f"cannot attach to {slot.name}: without clusters its distinct values must be at "
-                f"most {MAX_CLUSTERS}, got {centroids.size}"
-            )
-    places = np.zeros(array.shape, np.int64)
-    places[kept] = codes.reshape(-1) + 1
-    table = _to_tensor(centroids, parameter)
-    module = Clustered(torch.from_numpy(places).to(parameter.device), table.numel())
-    value = torch.cat((table.new_zeros(1), table))[module.codes]
-    return _Job(slot, value, module, table)
-
-
-def _to_fit(slot: Slot, values: Any, what: str) -> Tensor:
-    array = np.asarray(values)
-    _check_shape(slot, array.shape, what)
-    return _to_tensor(array, slot.read())
-
-
-def _to_tensor(array: np.ndarray, like: Tensor) -> Tensor:
-    # Every type that a parameter has goes through float64 exactly.
-    return torch.from_numpy(array.astype(np.float64)).to(like.dtype).to(like.device)
-
-
-def _check_shape(slot: Slot, shape: tuple[int, ...], what: str) -> None:
-    wanted = list(slot.read().shape)
-    if list(shape) != wanted:
-        raise InputError(
-            f"cannot attach to {slot.name}: {what} must have its shape {wanted}, got {list(shape)}"
-        )
-
-
-def _apply(job: _Job) -> None:
+def _apply(job: Job) -> None:
     slot = job.slot
     parameter = slot.read()
     parameter.grad = None  # of another shape or value
     if job.value is not None:
         with torch.no_grad():
             parameter.copy_(job.value)
-    if job.module is None:
+    if not job.modules:
         return
-    job.module.train(slot.owner.training)
     with torch.no_grad():
-        parametrize.register_parametrization(slot.owner, slot.attribute, job.module)
-    _make_copyable(slot.owner)
-    if isinstance(job.module, Frozen):
-        parameter.requires_grad_(False)
-    if job.codebook is not None:
-        with torch.no_grad():
+        for module in job.modules:
+            module.train(slot.owner.training)
+            # torch's check of what a treatment gives would be a read.
+            is_read = isinstance(module, NoisyRead)
+            parametrize.register_parametrization(slot.owner, slot.attribute, module, unsafe=is_read)
+        if job.codebook is not None:
             parameter.copy_(job.codebook)  # means of centroids may be off by a rounding
+    _make_copyable(slot.owner)
+    if any(isinstance(module, Frozen) for module in job.modules):
+        parameter.requires_grad_(False)
 
 
 def _remove(slot: Slot) -> None:

@@ -85,9 +85,9 @@ def to_onnx(
 
     Args:
         module_or_state: what `to_torch` gave, trained; on any device. Parametrised parameters
-            (`torch.nn.utils.parametrize`) are taken as the module uses them. Or arrays or tensors
-            by names of initializers, as `export_state` gives of a module of one's own;
-            initializers that are not named stay as they are.
+            (`torch.nn.utils.parametrize`) are taken as the module uses them, without noise. Or
+            arrays or tensors by names of initializers, as `export_state` gives of a module of one's
+            own; initializers that are not named stay as they are.
         model: the path or ModelProto that the module was made of; not changed. Where it is a
             compressed one, coded weights get other centroids in the same blobs, rounded to the
             blob's type, if their values are still equal where the codes are.

@@ -14,6 +14,7 @@ from torch import nn
 from wl_onnx.errors import InputError
 from wl_onnx.finetune.attribute_names import read_names
 from wl_onnx.finetune.element_types import TORCH_DTYPES, to_array
+from wl_onnx.finetune.parameters import find_slots
 from wl_onnx.finetune.recoding import recode_weight
 from wl_onnx.graph import find_stored, load_model, to_proto
 from wl_onnx.graph.scopes import find_bodies, find_places
@@ -70,11 +71,14 @@ def _read_mapping(values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
 
 def _read_module(module: nn.Module) -> dict[str, tuple[Any, str]]:
     """What a module from `to_torch` has, by initializer, and what must hold of it."""
-    with torch.no_grad():  # masks regrow where there are gradients
-        return {
-            name: (getattr(module, attribute, None), f"the module must have it as {attribute}")
-            for attribute, name in read_names(module).items()
-        }
+    held = {slot.attribute: slot.read() for slot in find_slots(module) if slot.owner is module}
+    return {
+        name: (
+            held[attribute] if attribute in held else getattr(module, attribute, None),
+            f"the module must have it as {attribute}",
+        )
+        for attribute, name in read_names(module).items()
+    }
 
 
 def _to_values(name: str, value: Any, rule: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from wl_onnx.errors import InputError
 from wl_onnx.finetune.attribute_names import read_names
+from wl_onnx.finetune.device_noise import NoisyRead
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,9 +48,21 @@ class Slot:
         return _list_parametrized(self.owner).get(self.attribute)
 
     def read(self) -> Tensor:
-        """The value that the module computes with in evaluation; the parameter itself if plain."""
-        with torch.no_grad():  # masks regrow where there are gradients
-            value: Tensor = getattr(self.owner, self.attribute)
+        """The value without noise; the parameter itself where it is not parametrised."""
+        held = self.parametrizations
+        if held is None:
+            plain: Tensor = getattr(self.owner, self.attribute)
+            return plain
+        reads = [one for one in held if isinstance(one, NoisyRead) and one.training]
+        for one in reads:
+            one.eval()
+        try:
+            # Masks regrow where there are gradients; `parametrize.cached` may hold a noisy value.
+            with torch.no_grad():
+                value: Tensor = held()
+        finally:
+            for one in reads:
+                one.train()
         return value
 
 

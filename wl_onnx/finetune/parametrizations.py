@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PARAMETRIZATIONS", "Clustered", "Frozen", "Masked"]
+__all__ = ["Clustered", "Frozen", "Masked"]
 
 # Of the threshold; between the two a weight stays in or out, as it is (a and b of Guo et al.).
 _LOW = 0.9
@@ -110,7 +110,3 @@ class Clustered(nn.Module):  # type: ignore[misc, unused-ignore]
         sums = torch.bincount(codes, values, minlength=length)
         counts = torch.bincount(codes, minlength=length)
         return (sums / counts.clamp(min=1))[1:].to(weight.dtype).to(weight.device)
-
-
-PARAMETRIZATIONS = (Frozen, Masked, Clustered)
-"""Those that `attach` registers and `detach` removes."""

@@ -1,4 +1,4 @@
-"""What may be done to a parameter while it trains: freeze, mask, cluster."""
+"""What may be done to a parameter while it trains: freeze, mask, cluster, read with noise."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from wl_onnx.analog import Device, Storage, find_device
 from wl_onnx.errors import InputError
 from wl_onnx.recipe import MAX_CLUSTERS
 
-__all__ = ["Cluster", "Freeze", "Mask", "Treatment", "order_treatments"]
+__all__ = ["Cluster", "Freeze", "Mask", "Noise", "Treatment", "order_treatments"]
 
 # eq=False: two arrays are not simply equal or unequal.
 
@@ -161,7 +162,73 @@ class Cluster:
         _set(self, "codebook", codebook)
 
 
-Treatment: TypeAlias = Freeze | Mask | Cluster
+@dataclasses.dataclass(frozen=True, eq=False)
+class Noise:
+    """The parameter is read from analog cells, anew at each use in training mode.
+
+    In evaluation mode, and for `export_state`, it has no noise: these are the weights to give to
+    `wl_onnx.store` with the same storage. See `device_noise.NoisyRead`.
+
+    Attributes:
+        device: a device of `wl_onnx.analog` or its name, as `--device` takes it; or a `Storage`,
+            which says all that `store` may be told.
+        cells: for each weight; None: 1.
+        time_s: time since programming; None: a day.
+        strength: factor of the errors, 1 being the device's.
+        gradient: "straight-through": the read's is the weight's own; "exact": errors are
+            differentiated as well, and draw weights to where they are read best.
+        channel_axis: whose lines have scales of their own where the storage asks for them.
+        seed: of the draws, 0 to 2**63 - 1; each parameter has its own draws.
+        storage: how the weights lie in cells, from the fields above.
+
+    Raises:
+        InputError: a value is out of its range, or no device has the name.
+    """
+
+    device: str | Device | Storage = "pcm-nandakumar2019"
+    cells: float | None = None
+    time_s: float | None = None
+    strength: float = 1.0
+    gradient: Literal["straight-through", "exact"] = "straight-through"
+    channel_axis: int = 0
+    seed: int = 0
+    storage: Storage = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        for name, value in (("cells", self.cells), ("time_s", self.time_s)):
+            is_storage = isinstance(self.device, Storage)
+            rule = "absent beside a Storage" if is_storage else "a number"
+            is_good = value is None or (_is_number(value) and not is_storage)
+            _require(is_good, f"{name} of Noise", rule, value)
+        if isinstance(self.device, Storage):
+            storage = self.device
+        else:
+            device = find_device(self.device) if isinstance(self.device, str) else self.device
+            _require(isinstance(device, Device), "device of Noise", "a device or its name", device)
+            base = Storage(device)
+            storage = dataclasses.replace(
+                base,
+                cells=base.cells if self.cells is None else self.cells,
+                time_s=base.time_s if self.time_s is None else self.time_s,
+            )
+        _set(self, "storage", storage)
+        _require(
+            _is_number(self.strength) and 0 <= self.strength < float("inf"),
+            "strength of Noise", "finite and not negative", self.strength,
+        )  # fmt: skip
+        _require(
+            self.gradient in ("straight-through", "exact"),
+            "gradient of Noise", "straight-through or exact", self.gradient,
+        )  # fmt: skip
+        for name, value, most in (
+            ("channel_axis", self.channel_axis, 1 << 8), ("seed", self.seed, 1 << 63),
+        ):  # fmt: skip
+            is_good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < most
+            _require(is_good, f"{name} of Noise", f"a whole number below {most}", value)
+
+
+Treatment: TypeAlias = Freeze | Mask | Cluster | Noise
 
 
 def order_treatments(name: str, given: Any) -> tuple[Treatment, ...]:
@@ -181,7 +248,7 @@ def order_treatments(name: str, given: Any) -> tuple[Treatment, ...]:
     for one in several:
         if not isinstance(one, Treatment):
             raise InputError(
-                f"cannot attach to {name}: a treatment must be Freeze, Mask or Cluster, got "
+                f"cannot attach to {name}: a treatment must be Freeze, Mask, Cluster or Noise, got "
                 f"{one!r:.60}"
             )
         if type(one) in treatments:
@@ -190,16 +257,18 @@ def order_treatments(name: str, given: Any) -> tuple[Treatment, ...]:
                 f"{type(one).__name__} twice"
             )
         treatments[type(one)] = one
-    if Freeze in treatments and len(treatments) > 1:
-        others = ", ".join(kind.__name__ for kind in treatments if kind is not Freeze)
-        raise InputError(f"cannot attach to {name}: Freeze must stand alone, got it with {others}")
+    others = ", ".join(kind.__name__ for kind in treatments if kind not in (Freeze, Noise))
+    if Freeze in treatments and others:
+        raise InputError(
+            f"cannot attach to {name}: Freeze must stand alone or with Noise, got it with {others}"
+        )
     mask = treatments.get(Mask)
     if isinstance(mask, Mask) and mask.passes_gradient and Cluster in treatments:
         raise InputError(
             f"cannot attach to {name}: beside Cluster the gradient of Mask must be zero, got "
             f"{'regrow' if mask.regrow else 'straight-through'}; detach and attach Mask() first"
         )
-    return tuple(treatments[kind] for kind in (Freeze, Mask, Cluster) if kind in treatments)
+    return tuple(treatments[kind] for kind in (Freeze, Mask, Cluster, Noise) if kind in treatments)
 
 
 def _to_finite(values: Any, what: str) -> npt.NDArray[Any]:

@@ -13,7 +13,7 @@ import pytest
 import wl_onnx
 from tests.unit.finetune.networks import Net, to_graph
 from wl_onnx import InputError, finetune
-from wl_onnx.finetune import Cluster, Freeze, Mask, attach, detach, export_state
+from wl_onnx.finetune import Cluster, Freeze, Mask, Noise, attach, detach, export_state
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -65,11 +65,12 @@ WRONG_MASK = np.ones((216, 24), bool)
          r"to fc1.weight: codes must have its shape \[24, 216\], got \[1\]$"),
         (Net, {"fc1.weight": Cluster()},
          r"fc1.weight: without clusters its distinct values must be at most 4096, got 51\d\d$"),
-        (Net, {"fc1.weight": "mask"}, r"a treatment must be Freeze, Mask or Cluster, got 'mask'$"),
+        (Net, {"fc1.weight": "mask"}, r"must be Freeze, Mask, Cluster or Noise, got 'mask'$"),
         (with_integers, {"table": Freeze()}, r"table: it must be a float parameter, got int64$"),
         (with_nan, {"fc1.weight": Mask(0.5)}, r"fc1.weight: its weights must be finite, got nan$"),
         (with_twin, {"fc2.weight": Freeze()},
          r"fc2.weight: it must stand at one place of the module, got it at head.weight too$"),
+        (with_nan, {"fc1.weight": Noise()}, r"fc1.weight: its weights must be finite, got nan$"),
         (treated, {"fc1.weight": Freeze()},
          r"fc1.weight: it must not be parametrised yet, got Masked; detach the module before$"),
         (Net, 3, r"treatments by name, a plan of compress, a compressed model, or a path, got int"),

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from wl_onnx import InputError
-from wl_onnx.finetune.treatments import Cluster, Freeze, Mask, order_treatments
+from wl_onnx.analog import Storage, find_device
+from wl_onnx.finetune.treatments import Cluster, Freeze, Mask, Noise, order_treatments
+
+STORAGE = Storage(find_device("pcm-joshi2020"), cells=3)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,12 @@ from wl_onnx.finetune.treatments import Cluster, Freeze, Mask, order_treatments
         (lambda: Cluster(codes=[-1], codebook=[1.0]), r"codes of Cluster must be in 0..0, got -1"),
         (lambda: Cluster(codes=[0], codebook=[]), r"a list of 1 to 4096 numbers, got"),
         (lambda: Cluster(codes=[0], codebook=[np.inf]), r"codebook of Cluster must be finite numb"),
+        (lambda: Noise(3), r"device of Noise must be a device or its name, got 3"),  # type: ignore[arg-type]
+        (lambda: Noise(STORAGE, cells=2), r"cells of Noise must be absent beside a Storage, got 2"),
+        (lambda: Noise(cells="2"), r"cells of Noise must be a number, got 2"),  # type: ignore[arg-type]
+        (lambda: Noise(strength=-1), r"strength of Noise must be finite and not negative, got -1"),
+        (lambda: Noise(gradient="no"), r"gradient of Noise must be straight-through or exact, got"),  # type: ignore[arg-type]
+        (lambda: Noise(seed=-1), r"seed of Noise must be a whole number below .*, got -1"),
         (lambda: Cluster(keep_zero=1), r"keep_zero of Cluster must be True or False, got 1"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
@@ -48,10 +57,10 @@ def test_values_out_of_range_are_refused(make: Callable[[], object], message: st
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("mask", r"a treatment must be Freeze, Mask or Cluster, got 'mask'$"),
-        ((Mask(0.5), 3), r"a treatment must be Freeze, Mask or Cluster, got 3$"),
+        ("mask", r"a treatment must be Freeze, Mask, Cluster or Noise, got 'mask'$"),
+        ((Mask(0.5), 3), r"a treatment must be Freeze, Mask, Cluster or Noise, got 3$"),
         ((Mask(0.5), Mask(0.6)), r"it must have one treatment of a kind, got Mask twice$"),
-        ((Mask(0.5), Freeze()), r"Freeze must stand alone, got it with Mask$"),
+        ((Mask(0.5), Freeze()), r"Freeze must stand alone or with Noise, got it with Mask$"),
         ((Cluster(2), Mask(0.5, regrow=True)), r"gradient of Mask must be zero, got regrow; det"),
         (
             (Cluster(2), Mask(0.5, gradient="straight-through")),
@@ -64,10 +73,24 @@ def test_treatments_that_do_not_go_together_are_refused(given: object, message: 
         order_treatments("fc", given)
 
 
+def test_noise_says_how_weights_are_stored() -> None:
+    storage = Noise("gaussian:0.1", cells=2, time_s=60.0).storage
+    assert (storage.cells, storage.time_s) == (2, 60)
+    assert storage.device == find_device("gaussian:0.1")
+    assert Noise(STORAGE).storage is STORAGE
+    assert Noise().storage == Storage(find_device("pcm-nandakumar2019"))
+    with pytest.raises(InputError, match=r"^cannot find a device: the name must be one of"):
+        Noise("pcm")
+    with pytest.raises(InputError, match=r"cells must be above 0 and at most 64, got 0"):
+        Noise(cells=0)
+
+
 def test_a_mask_acts_before_clusters() -> None:
     mask, cluster = Mask(0.5), Cluster(4)
     assert order_treatments("fc", [cluster, mask]) == (mask, cluster)
     assert order_treatments("fc", mask) == (mask,)
+    noise = Noise()
+    assert order_treatments("fc", (noise, cluster, mask)) == (mask, cluster, noise)
     assert order_treatments("fc", None) == ()
 
 
