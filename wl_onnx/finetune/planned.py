@@ -17,6 +17,7 @@ from wl_onnx.graph import find_stored, load_model
 from wl_onnx.graph.scopes import find_bodies
 from wl_onnx.graph.tensors import FLOAT_TYPES
 from wl_onnx.planning.plan import Plan, load_plan
+from wl_onnx.recipe import Recipe
 from wl_onnx.runtime.weights import WeightDecoder
 
 __all__ = ["Decoded", "Planned", "read_planned"]
@@ -64,8 +65,8 @@ def read_planned(source: Any, *, decoded: Decoded) -> Planned:
             return Planned(_of_plan(load_plan(source)))
         return _of_model(source, decoded)
     raise InputError(
-        "cannot attach: the plan must be treatments by name, a plan of compress, a compressed "
-        f"model, or a path, got {type(source).__name__}"
+        "cannot attach: the plan must be treatments by name, Result.plan or Result.model of "
+        f"compress, or a path, got {type(source).__name__}"
     )
 
 
@@ -88,13 +89,13 @@ def _of_plan(plan: Plan) -> dict[str, tuple[Treatment, ...]]:
     for key, values in plan.tensors.items():
         if values["codec"] == "none":
             continue
-        sparsity, clusters = values.get("sparsity", "auto"), values.get("clusters", 16)
-        if sparsity == "auto":
+        recipe = Recipe(**values)
+        if recipe.sparsity == "auto":
             raise InputError(
                 f"cannot attach the plan of {plan.model}: the sparsity of {key} must be a number, "
                 "got auto; give the compressed model instead"
             )
-        treatments[key] = (Mask(sparsity), Cluster(clusters))
+        treatments[key] = (Mask(recipe.sparsity), Cluster(recipe.clusters))
     return treatments
 
 

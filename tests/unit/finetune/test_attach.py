@@ -295,6 +295,9 @@ def test_modules_of_the_bridge_are_treated_by_either_name() -> None:
     detach(other)
     np.testing.assert_array_equal(export_state(other)["fc.1/weight"], expected)
     assert module(inputs).shape == (4, 2)
+    again = copy.deepcopy(other)
+    np.testing.assert_array_equal(again(inputs).detach(), other(inputs).detach())
+    attach(again, {"fc.1/weight": Freeze()})
 
 
 def test_a_module_of_the_bridge_may_be_part_of_a_larger_one() -> None:

@@ -73,7 +73,7 @@ WRONG_MASK = np.ones((216, 24), bool)
         (with_nan, {"fc1.weight": Noise()}, r"fc1.weight: its weights must be finite, got nan$"),
         (treated, {"fc1.weight": Freeze()},
          r"fc1.weight: it must not be parametrised yet, got Masked; detach the module before$"),
-        (Net, 3, r"treatments by name, a plan of compress, a compressed model, or a path, got int"),
+        (Net, 3, r"by name, Result.plan or Result.model of compress, or a path, got int$"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named_and_nothing_changes(make: Any, plan: Any, message: str) -> None:

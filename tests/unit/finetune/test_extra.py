@@ -19,3 +19,9 @@ def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         finetune.to_onnx(object(), "model.onnx")  # type: ignore[arg-type]
     with pytest.raises(LibraryError, match=expected):
         finetune.initializer_names(object())  # type: ignore[arg-type]
+    with pytest.raises(LibraryError, match=expected):
+        finetune.attach(object(), {"fc.weight": finetune.Mask(0.5)})  # type: ignore[arg-type]
+    with pytest.raises(LibraryError, match=expected):
+        finetune.export_state(object())  # type: ignore[arg-type]
+    with pytest.raises(LibraryError, match=expected):
+        finetune.detach(object())  # type: ignore[arg-type]
