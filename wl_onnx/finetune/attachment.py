@@ -146,7 +146,6 @@ def _apply(job: Job) -> None:
         return
     with torch.no_grad():
         for module in job.modules:
-            module.train(slot.owner.training)
             # torch's check of what a treatment gives would be a read.
             is_read = isinstance(module, NoisyRead)
             parametrize.register_parametrization(slot.owner, slot.attribute, module, unsafe=is_read)

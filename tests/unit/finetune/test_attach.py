@@ -162,6 +162,26 @@ def test_given_codes_and_values_that_are_there_are_taken_as_they_are() -> None:
     np.testing.assert_array_equal(export_state(net)["fc2.weight"], expected)
 
 
+def test_centroids_of_any_type_are_taken_exactly() -> None:
+    layer = torch.nn.Linear(7, 1, bias=False, dtype=torch.float64)
+    codebook = np.array([0.1])
+    attach(layer, {"weight": Cluster(codes=np.zeros((1, 7), int), codebook=codebook)})
+    assert sum([0.1] * 7) / 7 != 0.1
+    assert set(export_state(layer)["weight"].reshape(-1)) == {0.1}
+
+
+def test_gradients_of_before_are_gone() -> None:
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    net(make_batch()[0]).sum().backward()
+    attach(net, {"fc1.weight": Cluster(8), "fc2.weight": Freeze()})
+    before = export_state(net)
+    optimizer.step()
+    after = export_state(net)
+    for name in ("fc1.weight", "fc2.weight"):
+        assert after[name].tobytes() == before[name].tobytes()
+
+
 def test_the_last_entry_that_matches_counts() -> None:
     net = Net()
     attach(net, {"*.weight": Mask(0.5), "fc?.weight": Mask(0.75), "fc2.weight": None})
