@@ -83,7 +83,6 @@ class NoisyRead(nn.Module):  # type: ignore[misc, unused-ignore]
         super().__init__()
         _check("refresh_every", refresh_every, "at least 1", refresh_every >= 1)
         _check("strength", strength, "finite and not negative", 0 <= strength < float("inf"))
-        _check("seed", seed, "in 0..2**63 - 1", 0 <= seed < 1 << 63)
         is_known = gradient in ("straight-through", "exact")
         _check("gradient", gradient, "straight-through or exact", is_known)
         self.strength = strength
@@ -92,9 +91,8 @@ class NoisyRead(nn.Module):  # type: ignore[misc, unused-ignore]
         self._channel_axis = channel_axis
         self._refresh_every = refresh_every
         self._gradient = gradient
-        self._seed = seed
         self._generator: torch.Generator | None = None
-        self._reads_left = 0
+        self.restart(seed)
         self._spans_zero = False  # whether ranges lie about zero: of a cell with offset
         for name in _BUFFERS:
             self.register_buffer(name, None, persistent=False)
@@ -111,6 +109,17 @@ class NoisyRead(nn.Module):  # type: ignore[misc, unused-ignore]
         with torch.no_grad():
             read = self._read(weight)
         return read + (weight - weight.detach())
+
+    def restart(self, seed: int) -> None:
+        """Draws from a new seed, and finds the layout anew at the next read.
+
+        Args:
+            seed: 0 to 2**63 - 1.
+        """
+        _check("seed", seed, "in 0..2**63 - 1", 0 <= seed < 1 << 63)
+        self._seed = seed
+        self._generator = None
+        self._reads_left = 0
 
     def refresh(self, weight: Tensor) -> None:
         """Lays the weight on cells anew: ranges, curve, scales, and cells of each weight.

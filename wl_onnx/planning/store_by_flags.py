@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wl_onnx.planning.calibration import Calibration
     from wl_onnx.planning.cell_writer import StoredTensor
 
-__all__ = ["find_channel_axes", "store_by_flags"]
+__all__ = ["Observed", "find_channel_axes", "observe", "prepare_tensor", "store_by_flags"]
 
 Float64 = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -56,7 +56,7 @@ def store_by_flags(
     Raises:
         InputError: a weight holds NaN or infinity, or fewer cells are asked for than weights.
     """
-    observed = {} if calibration is None else _observe(calibration)
+    observed = {} if calibration is None else observe(calibration)
     axes = find_channel_axes(model) if storage.scale == "channel" else {}
     writer = CellWriter(storage, threads=threads)
     stored: dict[str, StoredTensor] = {}
@@ -68,17 +68,35 @@ def store_by_flags(
         if reason is not None:
             reasons[site.key] = reason
             continue
-        values = read_weights(site)
-        if storage.sparsity > 0 and site.key not in observed:
-            values = prune(values, threshold_for_sparsity(values, storage.sparsity))
-        weights = values.astype(np.float64).reshape(site.shape)
-        costs = None
-        if site.key in observed:
-            weights, costs = _simplify(weights, storage, *observed[site.key])
-        kept = np.ones(weights.shape, bool) if "sparsity" not in storage.protect else weights != 0
-        tensor = Tensor(weights, kept, number, costs)
+        tensor = prepare_tensor(site, number, storage, observed.get(site.key))
         stored[site.key] = writer.store(tensor, channel_axis=axes.get(site.key, 0))
     return stored, reasons
+
+
+def prepare_tensor(
+    site: WeightSite, number: int, storage: Storage, observed: Observed | None
+) -> Tensor:
+    """A weight, pruned as the storage asks for, and what its errors cost; see `store_by_flags`.
+
+    Args:
+        site: the weight.
+        number: of the tensor in its model.
+        storage: how it is stored.
+        observed: of its layer, by `observe`; None: it is pruned by magnitude.
+
+    Raises:
+        InputError: the weight holds NaN or infinity.
+    """
+    values = read_weights(site)
+    # What has as many zeros already was pruned before, and trained since.
+    is_dense = np.count_nonzero(values) > values.size - round(storage.sparsity * values.size)
+    if is_dense and observed is None:
+        values = prune(values, threshold_for_sparsity(values, storage.sparsity))
+    weights, costs = values.astype(np.float64).reshape(site.shape), None
+    if observed is not None:
+        weights, costs = _simplify(weights, storage.sparsity if is_dense else 0.0, observed)
+    kept = np.ones(weights.shape, bool) if "sparsity" not in storage.protect else weights != 0
+    return Tensor(weights, kept, number, costs)
 
 
 def find_channel_axes(model: CompressibleModel) -> dict[str, int]:
@@ -104,11 +122,12 @@ def _find_row_axis(view: MatrixView) -> int | None:
     return None
 
 
-_Observed = Mapping[str, tuple["WeightLayer", Float64, Float64]]
+Observed = tuple["WeightLayer", Float64, Float64]
+"""A layer, the second moments of its input, and its row weights."""
 
 
-def _observe(calibration: Calibration) -> _Observed:
-    """By weight key the layer, the second moments of its input, and its row weights."""
+def observe(calibration: Calibration) -> dict[str, Observed]:
+    """By weight key, what is known of a layer that the calibration observes."""
     found = {}
     by_key = {layer.site.key: layer for layer in calibration.layers}
     settings = calibration.settings
@@ -130,16 +149,15 @@ def _observe(calibration: Calibration) -> _Observed:
     return found
 
 
-def _simplify(
-    weights: Float64, storage: Storage, layer: WeightLayer, second: Float64, row_weights: Float64
-) -> tuple[Float64, Float64]:
+def _simplify(weights: Float64, sparsity: float, observed: Observed) -> tuple[Float64, Float64]:
     """The weights, pruned and fitted, and what a squared error of each costs."""
+    layer, second, row_weights = observed
     view = layer.view
     assert view is not None  # noqa: S101  a calibration has no others
     matrices = np.asarray(view.to_matrices(weights), np.float64)
     energies = np.einsum("gii->gi", second)
     costs = row_weights[:, :, None] * energies[:, None, :]
-    if storage.sparsity > 0:
-        matrices = prune_layer(matrices, second, storage.sparsity, row_weights=row_weights)
+    if sparsity > 0:
+        matrices = prune_layer(matrices, second, sparsity, row_weights=row_weights)
         weights = np.ascontiguousarray(view.from_matrices(matrices))
     return weights, np.ascontiguousarray(view.from_matrices(costs)).reshape(weights.shape)
