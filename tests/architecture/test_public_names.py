@@ -37,6 +37,7 @@ WITHOUT_TORCH = {
     "wl_onnx.finetune.teacher",
     "wl_onnx.finetune.training_data",
     "wl_onnx.finetune.treatments",
+    "wl_onnx.finetune.tuning",
     "wl_onnx.finetune.weightless_recipe",
 }
 if importlib.util.find_spec("torch") is None:

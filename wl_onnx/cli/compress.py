@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from wl_onnx.cli.console import print_json, progress_bar, set_up_logging, write_
 from wl_onnx.cli.goal_options import takes_goal
 from wl_onnx.cli.options import Force, Json, ModelPath, OutputPath, Quiet, takes_recipe
 from wl_onnx.cli.report_tables import print_report
-from wl_onnx.errors import InputError
+from wl_onnx.cli.side_files import check_side_file
 
 __all__ = ["compress", "plan"]
 
@@ -44,7 +43,7 @@ def compress(
     """
     set_up_logging(quiet=quiet)
     if report is not None:
-        _check_side_file(report, (model, output, Path(f"{output}.data")), "report", force=force)
+        check_side_file(report, (model, output, Path(f"{output}.data")), "report", force=force)
     with progress_bar(quiet=quiet) as progress:
         result = wl_onnx.compress(
             model, output, recipe=recipe, progress=progress, force=force, strip=strip, **goal
@@ -72,7 +71,7 @@ def plan(
     """Show what compress would do with the same options; only the plan is written."""
     set_up_logging(quiet=quiet)
     if save is not None:
-        _check_side_file(save, (model,), "plan", force=force)
+        check_side_file(save, (model,), "plan", force=force)
     with progress_bar(quiet=quiet) as progress:
         result = wl_onnx.compress(model, recipe=recipe, progress=progress, strip=strip, **goal)
     if save is not None:
@@ -81,20 +80,3 @@ def plan(
         print_json(result.report)
     elif not quiet:
         print_report(result.report, title=f"{model}, not written")
-
-
-def _check_side_file(path: Path, others: Iterable[Path], kind: str, *, force: bool) -> None:
-    """Refuses a path for a report or a plan before the work is done."""
-    for other in others:
-        if path.resolve() == other.resolve():
-            raise InputError(
-                f"cannot write {path}: the {kind} must have a path of its own, got {other}"
-            )
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: the {kind} must be a file, got a directory")
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: its folder must exist, got {path.parent}")
-    if path.exists() and not force:
-        raise InputError(
-            f"cannot write {path}: the {kind} must not exist, got a file there; --force replaces it"
-        )

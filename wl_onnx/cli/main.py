@@ -14,6 +14,7 @@ from wl_onnx.cli.console import ERRORS
 from wl_onnx.cli.decompress import decompress
 from wl_onnx.cli.demo import demo
 from wl_onnx.cli.device import device
+from wl_onnx.cli.finetune import finetune
 from wl_onnx.cli.inspect import inspect
 from wl_onnx.cli.store import store
 from wl_onnx.cli.sweep import sweep
@@ -36,7 +37,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, compress, plan, decompress, inspect, compare, store, sweep, device):
+_COMMANDS = (
+    demo, compress, plan, decompress, inspect, compare, store, sweep, device, finetune,
+)  # fmt: skip
+for command in _COMMANDS:
     app.command()(command)
 
 

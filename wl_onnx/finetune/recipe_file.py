@@ -23,7 +23,7 @@ BUILTIN_FINETUNE_RECIPES = Path(__file__).parent / "recipes"
 KINDS: Mapping[str, type[FinetuneRecipe]] = {
     one.kind: one for one in (WeightlessRecipe, NoisyRecipe)
 }
-"""The class of each kind's recipes, by the kind."""
+"""The class of each kind's recipes; the module of the kind's name has `run(job)`, which does it."""
 
 
 def load_finetune_recipe(source: str | os.PathLike[str], **overrides: Any) -> FinetuneRecipe:

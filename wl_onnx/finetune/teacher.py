@@ -31,7 +31,7 @@ def compute_scores(
         name: what an error calls the model.
 
     Returns:
-        `[num_samples, ...]` in the output's element type.
+        `[num_samples, ...]` in the output's element type, without axes of size 1 behind the second.
 
     Raises:
         InputError: the samples do not fit, or the first output has no row a sample.
@@ -48,7 +48,9 @@ def compute_scores(
                 f"{list(scores.shape)} of {num_rows} samples"
             )
         pieces.append(scores)
-    return np.concatenate(pieces)
+    joined = np.concatenate(pieces)
+    is_flat = joined.ndim > 2 and all(size == 1 for size in joined.shape[2:])
+    return joined.reshape(joined.shape[:2]) if is_flat else joined
 
 
 def measure_accuracy(

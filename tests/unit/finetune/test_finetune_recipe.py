@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from wl_onnx.errors import InputError
 from wl_onnx.finetune.losses import Objective
 from wl_onnx.finetune.noisy_recipe import NoisyRecipe
-from wl_onnx.finetune.recipe import Stage, scale_epochs
+from wl_onnx.finetune.recipe import FinetuneRecipe, Stage, scale_epochs
 from wl_onnx.finetune.recipe_file import BUILTIN_FINETUNE_RECIPES, KINDS, load_finetune_recipe
 from wl_onnx.finetune.weightless_recipe import WeightlessRecipe
 
@@ -62,32 +62,39 @@ def test_parts_may_be_given_whole(tmp_path: Path) -> None:
     assert recipe.objective == Objective(2.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Plain(FinetuneRecipe):
+    kind: ClassVar[str] = "plain"
+
+    first: Stage = dataclasses.field(default=Stage(6, 0.1))
+    speed: float = 1.0
+    second: Stage = dataclasses.field(default=Stage(2, 0.2))
+
+
 def test_stages_are_told_in_their_order() -> None:
-    assert list(WeightlessRecipe().stages) == ["sparsify", "cluster", "encode"]
+    assert list(Plain().stages.items()) == [("first", Plain().first), ("second", Plain().second)]
     assert NoisyRecipe().stages == {"train": NoisyRecipe().train}
 
 
 def test_epochs_are_shared_as_the_recipe_shares_them() -> None:
-    recipe = WeightlessRecipe(sparsify=Stage(6, 0.1), cluster=Stage(0, 0.1), encode=Stage(2, 0.1))
-    scaled = scale_epochs(recipe, 4)
-    assert [stage.epochs for stage in scaled.stages.values()] == [3, 0, 1]
-    assert scaled.sparsify.learning_rate == 0.1
-    still = dataclasses.replace(recipe, sparsify=Stage(0, 0.1), encode=Stage(0, 0.1))
+    scaled = scale_epochs(Plain(speed=3.0), 4)
+    assert scaled == Plain(first=Stage(3, 0.1), speed=3.0, second=Stage(1, 0.2))
+    still = Plain(first=Stage(0, 0.1), second=Stage(0, 0.1))
     with pytest.raises(InputError, match=r"^cannot fine-tune for 4 epochs: the recipe must have a"):
         scale_epochs(still, 4)
     with pytest.raises(InputError, match=r"^cannot fine-tune: epochs must be above 0, got 0$"):
-        scale_epochs(recipe, 0)
+        scale_epochs(Plain(), 0)
 
 
 def test_globs_choose_tensors() -> None:
-    recipe = WeightlessRecipe(include=("fc*",), exclude=("*.bias",))
+    recipe = Plain(include=("fc*",), exclude=("*.bias",))
     assert [name for name in ("fc1", "fc1.bias", "conv1") if recipe.selects(name)] == ["fc1"]
 
 
 def test_a_description_tells_recipes_apart() -> None:
     assert json.loads(NoisyRecipe().describe())["kind"] == "noisy"
-    assert WeightlessRecipe(seed=1).describe() != WeightlessRecipe().describe()
-    assert WeightlessRecipe(encode=Stage(1, 1)).describe() != WeightlessRecipe().describe()
+    assert Plain(seed=1).describe() != Plain().describe()
+    assert Plain(second=Stage(1, 1)).describe() != Plain().describe()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +134,7 @@ def test_names_that_are_not_there() -> None:
 )
 def test_recipes_that_cannot_be(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^cannot use recipe: {message}$"):
-        WeightlessRecipe(**values)
+        Plain(**values)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ def test_scores_are_those_of_numpy(batch: int | str, fixed: int | None) -> None:
     assert measure_accuracy(session, TrainingData({"x": x}, None, fixed)) is None
 
 
+def test_axes_of_size_1_behind_the_classes_go() -> None:
+    data = TrainingData({"x": np.ones((6, 4), np.float32)})
+    node = helper.make_node("Unsqueeze", ["x", "a"], ["y"])
+    model = make([node], {"a": np.array([2, 3])}, ("n", 4))  # type: ignore[arg-type]
+    assert compute_scores(open_model(model), data).shape == (6, 4)
+
+
 def test_models_without_class_scores() -> None:
     data = TrainingData({"x": np.ones((6, 4), np.float32)}, np.zeros(6, np.int64))
     total = make([helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0)], {}, ("n", 4))  # type: ignore[arg-type]
