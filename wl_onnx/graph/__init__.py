@@ -36,6 +36,7 @@ from wl_onnx.graph.metadata import (
 from wl_onnx.graph.model import CompressibleModel
 from wl_onnx.graph.parameters import Parameter, find_parameters
 from wl_onnx.graph.products import LayerInput, MatrixView, Window
+from wl_onnx.graph.remove_units import LayerUnits, RemovedUnits, remove_dead_units
 from wl_onnx.graph.restore import restore_weights
 from wl_onnx.graph.rewrite import Bundle, Replacement, replace_weights
 from wl_onnx.graph.save import check_output, save_model, to_proto
@@ -55,8 +56,10 @@ __all__ = [
     "ExternalizedModel",
     "FileParts",
     "LayerInput",
+    "LayerUnits",
     "MatrixView",
     "Parameter",
+    "RemovedUnits",
     "Replacement",
     "WeightLayer",
     "WeightSite",
@@ -83,6 +86,7 @@ __all__ = [
     "measure_tensors",
     "read_initializer",
     "read_metadata",
+    "remove_dead_units",
     "replace_weights",
     "require_uncompressed",
     "restore_weights",

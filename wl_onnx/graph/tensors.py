@@ -66,7 +66,22 @@ _TYPED_FIELDS: dict[int, str] = {
     TensorProto.BFLOAT16: "int32_data",
     TensorProto.DOUBLE: "double_data",
     TensorProto.UINT8: "int32_data",
+    TensorProto.INT8: "int32_data",
+    TensorProto.UINT16: "int32_data",
+    TensorProto.INT16: "int32_data",
+    TensorProto.INT32: "int32_data",
+    TensorProto.BOOL: "int32_data",
+    TensorProto.INT64: "int64_data",
+    TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
 }
+
+_ALL_DATA_FIELDS = (
+    "raw_data",
+    "external_data",
+    "data_location",
+    *sorted({*_TYPED_FIELDS.values()}),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +158,8 @@ def read_inline(tensor: TensorProto) -> np.ndarray:
     """The values of a tensor that lie in the protobuf.
 
     Args:
-        tensor: float32, float16, bfloat16, float64 or uint8 in any field that ONNX allows for
-            it; any other type in `raw_data` alone.
+        tensor: floats of 16 bits or more, integers of 8 or more, or bool, in any field that ONNX
+            allows for them; any other type in `raw_data` alone.
 
     Returns:
         The array in the tensor's shape; raw bytes, uint8 `[length]`, for types that NumPy lacks.
@@ -186,7 +201,7 @@ def check_inline(tensor: TensorProto) -> None:
 
 def fill_raw(tensor: TensorProto, array: np.ndarray) -> None:
     """Puts an array's bytes into a tensor in place of whatever data it had."""
-    for field in ("float_data", "int32_data", "double_data", "external_data", "data_location"):
+    for field in _ALL_DATA_FIELDS:
         tensor.ClearField(field)
     tensor.raw_data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
 
@@ -198,7 +213,7 @@ def point_to_external(tensor: TensorProto, span: ExternalSpan) -> None:
         for entry in tensor.external_data
         if entry.key not in ("location", "offset", "length")
     ]
-    for field in ("raw_data", "float_data", "int32_data", "double_data", "external_data"):
+    for field in _ALL_DATA_FIELDS:
         tensor.ClearField(field)
     tensor.data_location = TensorProto.EXTERNAL
     entries = [("location", span.location), ("offset", span.offset), ("length", span.length)]
