@@ -221,9 +221,7 @@ class Network:
             [helper.make_tensor_value_info("y", kind, ["n", None])],
             [numpy_helper.from_array(array, name) for name, array in self.tensors.items()],
         )
-        proto = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-        )
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         return onnx.shape_inference.infer_shapes(proto) if self.draw(st.booleans()) else proto
 
     @property

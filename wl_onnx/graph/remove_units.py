@@ -81,7 +81,7 @@ def remove_dead_units(model: CompressibleModel) -> RemovedUnits:
     normalisations, reshapes and depthwise convolutions; that have tensors which are used twice, may
     be overridden or are named by an output, an annotation or training_info; and whose constant has
     no place to go: a padded convolution, whose edges would see 0 in its place, or a layer without
-    a bias of its own (a Conv, and a Gemm from opset 11 on, is given one).
+    a bias of its own (a Conv or a Gemm is given one).
 
     Args:
         model: the model, its nodes sorted as ONNX demands; changed in place. External data is

@@ -140,8 +140,7 @@ def _describe(node: NodeProto, position: int, wiring: Wiring, names: Names) -> P
             bias = name
         else:
             reason = f"has the bias {name}, which is no vector of its own"
-        can_absorb = beta != 0 and (not is_new or node.op_type == "Conv" or wiring.opset >= 11)
-        absorber = bias if can_absorb else None
+        absorber = bias if beta != 0 else None
     return Product(
         node=node,
         position=position,
