@@ -124,7 +124,7 @@ def _elu(x: Array, alpha: float, scale: float = 1.0) -> Array:
 def _gelu(x: Array, attributes: Attributes) -> Array:
     if attributes.get("approximate", b"none") == b"tanh":
         return np.asarray(0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))))
-    return np.asarray(0.5 * x * (1 + _erf(x)))
+    return np.asarray(0.5 * x * (1 + _erf(x / np.sqrt(2))))
 
 
 def _erf(x: Array) -> Array:

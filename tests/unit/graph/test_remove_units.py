@@ -488,6 +488,72 @@ def test_every_reader_has_a_say() -> None:
     np.testing.assert_array_equal(arrays_of(smaller)["right"], right[:, [0, 1, 3, 4]])
 
 
+def test_paths_that_meet_at_another_axis_keep_units() -> None:
+    proto = network(
+        [
+            node("Conv", ["x", "w1"], ["h"]),
+            node("GlobalAveragePool", ["h"], ["p"]),
+            node("Flatten", ["p"], ["f"]),
+            node("Mul", ["h", "f"], ["m"]),  # of as many columns as channels, rows as images
+            node("Conv", ["m", "w2"], ["y"]),
+        ],
+        [6, 2, 8, 8],
+        w1=draw(6, 2, 3, 3),
+        w2=np.zeros((3, 6, 1, 1), np.float32),
+    )
+    assert why(remove(proto, 6, 2, 8, 8)[1], "w1") == "goes to Mul"
+
+
+def rows_network(*between: onnx.NodeProto, **tensors: Array) -> onnx.ModelProto:
+    """Six units along the last axis of three, none of which is read."""
+    last = between[-1].output[0]
+    return network(
+        [node("MatMul", ["x", "w1"], ["h"]), *between, node("MatMul", [last, "w2"], ["y"])],
+        ["n", 6, 4],
+        w1=draw(4, 6),
+        w2=np.zeros((6, 3), np.float32),
+        **tensors,
+    )
+
+
+@pytest.mark.parametrize(
+    ("between", "tensors", "reason"),
+    [
+        (
+            [node("BatchNormalization", ["h", "s", "s2", "s3", "s4"], ["z"])],
+            {"s": draw(6), "s2": draw(6), "s3": draw(6), "s4": draw(6)},
+            "goes to BatchNormalization in a form that is not known",
+        ),
+        ([node("Add", ["h", "s"], ["z"])], {"s": draw(6, 6)}, "is not one for a unit"),
+        ([node("Add", ["h", "s"], ["z"])], {"s": draw(6, 1)}, "is not one for a unit"),
+        ([node("Add", ["h", "s"], ["z"])], {"s": draw(1, 1, 1, 1)}, "which adds axes"),
+        (
+            [node("Mul", ["h", "s"], ["m"]), node("Add", ["m", "s"], ["z"])],
+            {"s": draw(6)},
+            "depends on s, which is used elsewhere too",
+        ),
+        ([node("PRelu", ["s", "h"], ["z"])], {"s": draw(6)}, "goes to PRelu as its second input"),
+        ([node("Flatten", ["h"], ["z"])], {}, "goes to Flatten with other axes"),
+    ],
+)
+def test_what_is_no_tensor_of_units_keeps_them(
+    between: list[onnx.NodeProto], tensors: dict[str, Array], reason: str
+) -> None:
+    model = load_model(rows_network(*between, **tensors))
+    report = remove_dead_units(model)
+    assert report.num_units == 0
+    assert str(why(report, "w1")).endswith(reason)
+    kept = [node("Add", ["h", "s"], ["z"])]
+    report = remove_dead_units(load_model(rows_network(*kept, s=draw(1, 6))))
+    assert units(report)["w1"] == 1
+
+
+def test_a_gemm_of_turned_rows_keeps_units() -> None:
+    proto = dead_mlp()
+    proto.graph.node[2].attribute.append(helper.make_attribute("transA", 1))
+    assert why(remove(proto, 6, 4)[1], "w1") == "goes to Gemm along another axis"
+
+
 def test_paths_that_meet_again_keep_nothing() -> None:
     proto = dead_mlp()
     proto.graph.node[1].op_type = "Sigmoid"
@@ -621,6 +687,26 @@ def test_external_data_is_cut_when_it_is_saved(tmp_path: Path) -> None:
     again = arrays_of(to_proto(load_model(tmp_path / "out" / "smaller.onnx")))
     np.testing.assert_array_equal(again["w1"], first[:, left])
     np.testing.assert_array_equal(again["w2"], second[left])
+
+
+def test_a_large_bias_is_folded_into_external_data(tmp_path: Path) -> None:
+    first, second = draw(4, 5), draw(5, 400)
+    first[:, 2] = 0
+    proto = network(
+        [node("Gemm", ["x", "w1", "b1"], ["h"]), node("Gemm", ["h", "w2", "b2"], ["y"])],
+        ["n", 4],
+        w1=first,
+        b1=draw(5),
+        w2=second,
+        b2=draw(400),
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save_model(proto, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    model = load_model(path)
+    assert units(remove_dead_units(model)) == {"w1": 4, "w2": 400}
+    given = arrays_of(to_proto(model))
+    np.testing.assert_allclose(given["b2"], draw(400) + draw(5)[2] * second[2], rtol=1e-6)
+    np.testing.assert_array_equal(given["w2"], second[[0, 1, 3, 4]])
 
 
 def test_lenet5_with_nine_tenths_of_its_units_dead(
