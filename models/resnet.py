@@ -2,8 +2,8 @@
 
     python models/resnet.py --data cifar10.npz --out resnet20.onnx
 
-Needs numpy, onnx, onnxruntime, rich and torch: `pip install ".[models]"`. On two cores with bfloat16
-it takes an hour; a run that was interrupted goes on from its last epoch.
+Needs numpy, onnx, onnxruntime, rich and torch: `pip install ".[models]"`. On two cores with
+bfloat16 it takes an hour; a run that was interrupted goes on from its last epoch.
 
 The network is that of K. He et al., "Deep residual learning for image recognition" (2016), section
 4.2: three stages of three blocks with 16, 32 and 64 channels; a shortcut that changes the shape
@@ -121,7 +121,8 @@ def _read_folder(folder: Path) -> dict[str, npt.NDArray[np.uint8]]:
                 data = np.fromfile(path, np.uint8)
             except OSError as error:
                 raise ResNetError(
-                    f"cannot read {folder}: it must hold CIFAR-10's binary files, got no {path.name}"
+                    f"cannot read {folder}: it must hold CIFAR-10's binary files, got no "
+                    f"{path.name}"
                 ) from error
             if not data.size or data.size % record_bytes:
                 raise ResNetError(

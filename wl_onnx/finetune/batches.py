@@ -56,10 +56,22 @@ class Batches:
             stage: name of the run; each has its own orders.
             epoch: from 0.
         """
-        entropy = (self._seed, zlib.crc32(stage.encode()), epoch)
-        order = np.random.default_rng(entropy).permutation(self._num_samples)
+        order = np.random.default_rng(self._entropy(stage, epoch)).permutation(self._num_samples)
         rows = torch.from_numpy(order[: self.per_epoch * self._size]).to(self._device)
         return torch.split(rows, self._size)
+
+    def make_generator(self, stage: str, epoch: int) -> torch.Generator:
+        """A source of random numbers for the batches of an epoch; the same at each call.
+
+        Args:
+            stage: name of the run.
+            epoch: from 0.
+        """
+        seed = np.random.SeedSequence((*self._entropy(stage, epoch), 1)).generate_state(1)[0]
+        return torch.Generator(self._device).manual_seed(int(seed))
+
+    def _entropy(self, stage: str, epoch: int) -> tuple[int, int, int]:
+        return self._seed, zlib.crc32(stage.encode()), epoch
 
 
 def load_tensor(array: npt.NDArray[Any], device: str) -> Tensor:

@@ -69,7 +69,8 @@ class Job:
         source: its sizes and its hash.
         data: samples to train on.
         validation: samples to validate on; none of those trained on.
-        teacher_scores: the original's scores of `data`, where the objective is about them.
+        teacher_scores: the original's scores of `data`, where the objective is about them; where
+            inputs are augmented, the original is asked for each batch instead.
         original_accuracy: the original's on the validation data, in 0..1; None without labels.
         recipe: what is done, with the seed of all that is drawn.
         targets: what it is to reach.
@@ -112,8 +113,11 @@ class Job:
             InputError: the data do not fit the module's classes.
             ModelError: the module gives no class scores.
         """
+        from wl_onnx.finetune.augmentation import find_augmentation
         from wl_onnx.finetune.loop import Trainer
 
+        augment = find_augmentation(self.recipe.augment)
+        needs_module = augment is not None and self.recipe.objective.needs_teacher
         return Trainer(
             self.module if module is None else module,
             self.data,
@@ -125,7 +129,14 @@ class Job:
             device=self.device,
             report=self.report,
             parameters=parameters,
+            augment=augment,
+            teacher=self._make_teacher() if needs_module else None,
         )
+
+    def _make_teacher(self) -> nn.Module:
+        from wl_onnx.finetune.bridge import to_torch
+
+        return to_torch(self.model).to(self.device).eval().requires_grad_(requires_grad=False)
 
 
 def form_fingerprint(

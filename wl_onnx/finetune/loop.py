@@ -21,6 +21,7 @@ from wl_onnx.finetune.run import Run, TrainerState
 from wl_onnx.finetune.scores import are_probabilities, take_first, to_logits
 
 if TYPE_CHECKING:
+    from wl_onnx.finetune.augmentation import AugmentFn
     from wl_onnx.finetune.optimization import OptimizerFn
     from wl_onnx.finetune.training_data import TrainingData
 
@@ -50,6 +51,10 @@ class Trainer:
         report: told where it is.
         parameters: those that train unless a run names others; they may be others than the
             module's. None: all that require a gradient.
+        augment: changes each batch of inputs at random before it is used, or None; then the
+            teacher must be a module.
+        teacher: the original as a module, which is asked for each batch anew; in place of
+            `teacher_logits`.
 
     Attributes:
         size_bytes: what reports give as such; to be set from outside.
@@ -74,8 +79,12 @@ class Trainer:
         device: str = "cpu",
         report: ReportFn | None = None,
         parameters: Iterable[nn.Parameter] | None = None,
+        augment: AugmentFn | None = None,
+        teacher: nn.Module | None = None,
     ) -> None:
         objective = objective or Objective()
+        self._augment = augment
+        self._teacher_module = teacher
         self.size_bytes: int | None = None
         self._module = module.to(device)
         self._device = device
@@ -98,7 +107,12 @@ class Trainer:
                 "cannot fine-tune: the data must have labels where task_weight is above 0, got none"
             )
         self._teacher: Tensor | None = None
-        if objective.needs_teacher:
+        if objective.needs_teacher and teacher is None:
+            if augment is not None:
+                raise InputError(
+                    "cannot fine-tune: the teacher must be a module where inputs are augmented, "
+                    "got its scores of inputs as they are"
+                )
             self._teacher = self._load_teacher(teacher_logits, (data.num_samples, num_classes))
 
     def run(
@@ -197,7 +211,9 @@ class Trainer:
     ) -> None:
         """Steps up to the end of an epoch, or of the run."""
         optimizer = run.optimizer
-        batches = self._batches.deal(run.stage, run.step // self.steps_per_epoch)
+        epoch = run.step // self.steps_per_epoch
+        batches = self._batches.deal(run.stage, epoch)
+        self._generator = self._batches.make_generator(run.stage, epoch)
         for rows in batches[: run.steps - run.step]:
             run.set_rate()
             loss = self._measure(rows)
@@ -215,13 +231,21 @@ class Trainer:
                 self._tell(run)
 
     def _measure(self, rows: Tensor) -> Tensor:
-        logits = self._compute([tensor.index_select(0, rows) for tensor in self._batches.inputs])
+        inputs = tuple(tensor.index_select(0, rows) for tensor in self._batches.inputs)
+        if self._augment is not None:
+            inputs = self._augment(inputs, self._generator)
         labels = None if self._labels is None else self._labels.index_select(0, rows)
         teacher = None if self._teacher is None else self._teacher.index_select(0, rows)
-        return self._loss(logits, labels, teacher)
+        if self._teacher_module is not None:
+            with torch.no_grad():
+                teacher = self._score(self._teacher_module, inputs)
+        return self._loss(self._compute(inputs), labels, teacher)
 
     def _compute(self, inputs: Sequence[Tensor]) -> Tensor:
-        scores = take_first(self._module(*inputs))
+        return self._score(self._module, inputs)
+
+    def _score(self, module: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+        scores = take_first(module(*inputs))
         return scores if self._to_logits is None else self._to_logits(scores)
 
     def _probe(self, data: TrainingData) -> int:

@@ -9,6 +9,7 @@ import math
 from typing import Any, ClassVar, TypeVar
 
 from wl_onnx.errors import InputError
+from wl_onnx.finetune.augmentation import AUGMENTATIONS
 from wl_onnx.finetune.losses import Objective
 from wl_onnx.finetune.optimization import OPTIMIZERS, SCHEDULES
 from wl_onnx.recipe import is_number, is_whole, parse_globs, require_field
@@ -69,6 +70,8 @@ class FinetuneRecipe:
         batch_size: samples of a step, at least 1.
         validation_share: share of the data, in (0, 1), that is validated on where no validation
             data are given.
+        augment: how images are changed at random before they are trained on: "none", "affine" or
+            "mirror", see `find_augmentation`.
         update_statistics: whether BatchNormalization trains as in training, on its batches.
         include: globs over initializer names; empty means all.
         exclude: globs over initializer names that are not to be changed.
@@ -83,6 +86,7 @@ class FinetuneRecipe:
     objective: Objective = dataclasses.field(default_factory=Objective)
     batch_size: int = 128
     validation_share: float = 0.1
+    augment: str = "none"
     update_statistics: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -101,6 +105,9 @@ class FinetuneRecipe:
             "validation_share",
             "in (0, 1)",
             self.validation_share,
+        )
+        require_field(
+            self.augment in AUGMENTATIONS, "augment", " or ".join(AUGMENTATIONS), self.augment
         )
         require_field(
             isinstance(self.update_statistics, bool),

@@ -128,7 +128,7 @@ def finetune(
         validation=validation,
         teacher_scores=(
             compute_scores(session, train, name=loaded.name)
-            if chosen.objective.needs_teacher
+            if chosen.objective.needs_teacher and chosen.augment == "none"
             else None
         ),
         original_accuracy=measure_accuracy(session, validation, name=loaded.name),

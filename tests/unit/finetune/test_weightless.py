@@ -1,0 +1,129 @@
+"""The recipe weightless from end to end, on a perceptron that trains in a second."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.unit.finetune import perceptron
+from wl_onnx import InputError, decompress
+from wl_onnx.finetune.recipe import Stage
+from wl_onnx.finetune.weightless_recipe import WeightlessRecipe
+from wl_onnx.result import Result
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from wl_onnx.finetune.tuning import finetune  # noqa: E402  needs torch
+
+RECIPE = WeightlessRecipe(
+    begin=Stage(2, 5e-3, "constant"),
+    sparsify=Stage(6, 5e-3),
+    quantize=Stage(4, 2e-3),
+    encode=Stage(2, 1e-3),
+    batch_size=64,
+    rate_weight=1.0,
+    min_filter_elements=16,
+)
+TRAIN = perceptron.draw_samples(1024, seed=1)
+VALIDATION = perceptron.draw_samples(512, seed=2)
+
+
+def run(recipe: WeightlessRecipe = RECIPE, **arguments: Any) -> Result:
+    return finetune(
+        perceptron.trained(), data=TRAIN, validation_data=VALIDATION, recipe=recipe, **arguments
+    )
+
+
+def accuracy(model: onnx.ModelProto) -> float:
+    """By NumPy, of the weights that the model decodes to."""
+    w = {one.name: onnx.numpy_helper.to_array(one) for one in decompress(model).graph.initializer}
+    hidden = np.maximum(VALIDATION.inputs["x"] @ w["fc1.weight"].T + w["fc1.bias"], 0)
+    scores = hidden @ w["fc2.weight"].T + w["fc2.bias"]
+    return float((scores.argmax(1) == VALIDATION.labels).mean())
+
+
+def as_bytes(result: Result) -> bytes:
+    return result.model.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("codec", ["palette", "bloomier"])
+def test_a_model_becomes_small_and_stays_right(codec: Any) -> None:
+    result = run(dataclasses.replace(RECIPE, codec=codec))
+    report = result.report
+    assert report["finetune"]["accuracy"]["result"] == pytest.approx(accuracy(result.model))
+    assert accuracy(result.model) > 0.95
+    assert report["weights"]["original_bytes"] == 4 * (64 * 40 + 64 + 4 * 64 + 4)
+    assert report["weights"]["ratio"] > (20 if codec == "bloomier" else 40)
+    codecs = {tensor["name"]: tensor["codec"] for tensor in report["tensors"]}
+    assert codecs["fc1.weight"] == ("bloomier" if codec == "bloomier" else "bundle")
+    # The features that tell nothing about the class are no longer read.
+    w = {
+        one.name: onnx.numpy_helper.to_array(one)
+        for one in decompress(result.model).graph.initializer
+    }
+    energy = np.square(w["fc1.weight"]).sum(0)
+    share = 0.9 if codec == "palette" else 0.6  # false positives read all of them
+    assert energy[:3].sum() > share * energy.sum()
+
+
+def test_one_seed_gives_the_same_bytes_and_another_one_others() -> None:
+    first = as_bytes(run())
+    assert as_bytes(run()) == first
+    assert as_bytes(run(dataclasses.replace(RECIPE, seed=1))) != first
+
+
+def test_a_ratio_is_met() -> None:
+    result = run(dataclasses.replace(RECIPE, codec="palette"), target_ratio=60.0)
+    assert result.report["weights"]["ratio"] >= 60.0
+    assert accuracy(result.model) > 0.9
+
+
+def test_a_drop_is_kept() -> None:
+    recipe = dataclasses.replace(RECIPE, codec="palette", max_rounds=4)
+    result = run(recipe, max_drop=2.0)
+    accuracies = result.report["finetune"]["accuracy"]
+    assert 100 * (accuracies["original"] - accuracies["result"]) <= 2.0
+    rounds = result.report["finetune"]["rounds"]
+    assert len(rounds) > 1
+    kept = [one["size_bytes"] for one in rounds if one["drop"] <= 2.0]
+    assert result.report["weights"]["compressed_bytes"] == min(kept)
+
+
+def test_a_target_that_cannot_be_met_says_what_was_reached() -> None:
+    recipe = dataclasses.replace(RECIPE, codec="palette", max_rounds=2)
+    with pytest.raises(InputError, match=r"^cannot fine-tune .* to a ratio of 100000: .*, got a r"):
+        run(recipe, target_ratio=100_000.0)
+
+
+class _StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stage", ["begin", "sparsify", "quantize 2", "retrain around fc2.weight"])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(stage: str, tmp_path: Path) -> None:
+    def stop(report: Any) -> None:
+        if report.stage == stage and report.epoch == 2:
+            raise _StopError
+
+    arguments = {"target_ratio": 22.0, "checkpoint": tmp_path / "state"}
+    recipe = dataclasses.replace(RECIPE, rate_weight=0.3, encode=Stage(4, 1e-3))
+    whole = run(recipe, target_ratio=22.0)
+    with pytest.raises(_StopError):
+        run(recipe, progress=stop, **arguments)
+    assert (tmp_path / "state").exists()
+    assert as_bytes(run(recipe, **arguments)) == as_bytes(whole)
+    assert not (tmp_path / "state").exists()
+
+
+def test_filters_stand_beside_what_the_same_weights_take_without_loss() -> None:
+    result = run()
+    for tensor in result.report["tensors"]:
+        if tensor["codec"] == "bloomier":
+            assert tensor["tried"]["palette"]["size_bits"] > 0
+            assert tensor["information_bound_bits"] < tensor["size_bits"]
+            assert tensor["lossless_bound_bits"] > 0
