@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import os
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -14,20 +11,10 @@ import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-MODELS = Path(__file__).parents[3] / "models"
+from tests.marked_images import make_marked_images
+from tests.model_scripts import MODELS, load_script
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lenet", MODELS / "lenet.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["lenet"] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
-
-
-lenet = _load()
+lenet = load_script("lenet")
 
 
 def fake_mnist(num_train: int = 30, num_test: int = 20) -> dict[str, np.ndarray]:
@@ -192,15 +179,7 @@ def test_an_output_that_fails_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["lenet300", "lenet5"])
 def test_training_learns(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch", reason="needs the extra models")
-    rng = np.random.default_rng(2)
-    arrays = {}
-    for split, count in (("train", 1280), ("test", 200)):
-        labels = rng.integers(0, 10, count, np.uint8)
-        images = rng.integers(0, 60, (count, 28, 28), np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            top, left = 4 + 10 * (label // 5), 4 + 4 * (label % 5)
-            image[top : top + 8, left : left + 4] = 255
-        arrays |= {f"x_{split}": images, f"y_{split}": labels}
+    arrays = make_marked_images(1280, 200)
     data, out = tmp_path / "mnist.npz", tmp_path / "out.onnx"
     np.savez(data, **arrays)
     options = ["--data", str(data), "--model", name, "--out", str(out), "--epochs", "8"]
