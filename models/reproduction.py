@@ -1,0 +1,239 @@
+"""An experiment as it runs: baselines, results, their table and their picture."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lenet
+import numpy as np
+import onnx
+import onnxruntime
+from experiments import CODECS
+from image_data import INPUT
+from result_files import check_baseline, read_record, replacing, write_text
+from result_picture import draw
+from result_table import Row, count_bytes, format_table, summarize
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+import wl_onnx
+from wl_onnx.finetune import finetune
+
+if TYPE_CHECKING:
+    from experiments import Experiment
+    from image_data import ImageData, Split
+    from rich.console import Console
+
+    from wl_onnx.finetune import StepReport
+
+_PACKAGES = ("wl-onnx", "onnxruntime", "onnx", "numpy", "torch")
+_TEST_BATCH = 500
+
+
+class Reproduction:
+    """One experiment in a folder.
+
+    Args:
+        name: key of `EXPERIMENTS`.
+        experiment: what is done.
+        data: the images.
+        folder: where everything is kept.
+        given: the baseline, where none is trained.
+        console: told what is done.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        experiment: Experiment,
+        data: ImageData,
+        folder: Path,
+        *,
+        given: Path | None,
+        console: Console,
+    ) -> None:
+        self._name = name
+        self._experiment = experiment
+        self._data = data
+        self._folder = folder
+        self._given = given
+        self._console = console
+        self._feeds: tuple[dict[str, Any], dict[str, Any]] | None = None
+
+    def run(self, seeds: list[int]) -> None:
+        """Makes what is not there yet, then the table and the picture of all seeds."""
+        results = []
+        for seed in seeds:
+            baseline = self._given or self._make_baseline(seed)
+            results += [self._make_result(seed, codec, baseline) for codec in CODECS]
+        rows = [Row(**result["figures"]) for result in results]
+        everything = {
+            "experiment": self._name,
+            "title": self._experiment.title,
+            "published": [dataclasses.asdict(one) for one in self._experiment.published],
+            "summary": summarize(rows),
+            "results": results,
+        }
+        table = self._folder / f"{self._name}.md"
+        write_text(table.with_suffix(".json"), json.dumps(everything, indent=1))
+        write_text(table, format_table(self._experiment, rows))
+        pictures = [table.with_suffix(suffix) for suffix in (".svg", ".png")]
+        draw(self._experiment, rows, pictures)
+        self._console.print(format_table(self._experiment, rows), markup=False, soft_wrap=True)
+        self._console.print(f"written: {table} and, beside it, .json, .svg, .png", soft_wrap=True)
+
+    def _make_baseline(self, seed: int) -> Path:
+        """The network of a seed, trained if it is not there yet."""
+        network, epochs = self._experiment.network, self._experiment.baseline_epochs
+        assert epochs is not None  # noqa: S101  else the baseline is given
+        path = self._folder / f"{network}-seed{seed}.onnx"
+        properties = {"data": self._data.sha256, "epochs": str(epochs), "seed": str(seed)}
+        if path.exists():
+            check_baseline(path, properties)
+            return path
+        start = time.monotonic()
+        with self._bar(f"seed {seed} baseline") as (bar, task):
+            parameters = lenet.train(
+                lenet.MODELS[network],
+                self._data.train.images,
+                self._data.train.labels,
+                epochs=epochs,
+                seed=seed,
+                progress=lambda done, total, loss: bar.update(
+                    task, completed=done, total=total, figures=f"loss {loss:.4f}"
+                ),
+            )
+        minutes = (time.monotonic() - start) / 60
+        proto = lenet.build_onnx(network, parameters, {**properties, "minutes": f"{minutes:.2f}"})
+        with replacing(path) as temporary:
+            onnx.save(proto, temporary)
+        self._console.print(f"{path}: trained in {minutes:.1f} minutes", soft_wrap=True)
+        return path
+
+    def _make_result(self, seed: int, codec: str, baseline: Path) -> dict[str, Any]:
+        """What a seed comes to with a codec, made if it is not there yet."""
+        stem = self._folder / f"{self._name}-seed{seed}-{codec}"
+        recipe = dataclasses.replace(self._experiment.recipe, codec=codec, seed=seed)
+        model, record = stem.with_suffix(".onnx"), stem.with_suffix(".json")
+        settings = {
+            "recipe": json.loads(recipe.describe()),
+            "data": self._data.sha256,
+            "baseline": hashlib.sha256(baseline.read_bytes()).hexdigest(),
+        }
+        if record.exists() and model.exists():
+            return read_record(record, settings)
+        if self._feeds is None:
+            data = self._data
+            self._feeds = data.to_feeds(data.train), data.to_feeds(data.validation)
+        checkpoint = stem.with_suffix(".checkpoint")
+        is_resumed = checkpoint.exists()
+        start = time.monotonic()
+        with self._bar(f"seed {seed} {codec}") as (bar, task):
+
+            def report(step: StepReport) -> None:
+                bar.update(
+                    task, completed=step.step, total=step.steps, figures=_describe_step(step)
+                )
+
+            made = finetune(
+                baseline,
+                model,
+                data=self._feeds[0],
+                validation_data=self._feeds[1],
+                recipe=recipe,
+                checkpoint=checkpoint,
+                progress=report,
+                force=True,
+            )
+        row = Row(
+            seed=seed,
+            codec=codec,
+            baseline_error=measure_error(baseline, self._data, self._data.test),
+            test_error=measure_error(model, self._data, self._data.test),
+            file_bytes=model.stat().st_size,
+            file_ratio=baseline.stat().st_size / model.stat().st_size,
+            minutes=(time.monotonic() - start) / 60,
+            is_resumed=is_resumed,
+            **count_bytes(made.report, self._experiment.layer),
+        )
+        result = {
+            "settings": settings,
+            "figures": dataclasses.asdict(row),
+            "files": {"baseline": baseline.name, "model": model.name},
+            "environment": describe_environment(),
+            "report": made.report,
+        }
+        write_text(record, json.dumps(result, indent=1))
+        self._console.print(
+            f"seed {seed}, {codec}: {row.weights_ratio:.1f}x, test error {row.test_error:.2f} % "
+            f"(baseline {row.baseline_error:.2f} %), {row.minutes:.1f} minutes",
+            soft_wrap=True,
+        )
+        # As the file has it, tuples as lists, whether it was made now or before.
+        return read_record(record, settings)
+
+    @contextlib.contextmanager
+    def _bar(self, description: str) -> Iterator[tuple[Progress, Any]]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TimeElapsedColumn(),
+        )
+        hidden = not self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, disable=hidden) as bar:
+            yield bar, bar.add_task(f"{self._name} {description}", total=None, figures="")
+
+
+def measure_error(path: Path, data: ImageData, split: Split) -> float:
+    """Share of images, in percent, that a model classifies wrong in onnxruntime.
+
+    Args:
+        path: of an ONNX file, compressed or not.
+        data: of which the images are.
+        split: the images.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = wl_onnx.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    num_wrong = 0
+    for start in range(0, len(split.images), _TEST_BATCH):
+        images = data.to_input(split.images[start : start + _TEST_BATCH])
+        scores = np.asarray(session.run(None, {INPUT: images})[0])
+        labels = split.labels[start : start + _TEST_BATCH]
+        num_wrong += int((scores.argmax(axis=1) != labels).sum())
+    return 100 * num_wrong / len(split.images)
+
+
+def describe_environment() -> dict[str, Any]:
+    """What the times and the last digits depend on."""
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "versions": versions,
+    }
+
+
+def _describe_step(step: StepReport) -> str:
+    parts = [f"{step.stage}, epoch {step.epoch}/{step.epochs}", f"loss {step.loss:.4f}"]
+    if step.accuracy is not None:
+        parts.append(f"validation error {100 * (1 - step.accuracy):.2f} %")
+    if step.size_bytes is not None:
+        parts.append(f"{step.size_bytes:,} bytes")
+    return "  ".join(parts)
