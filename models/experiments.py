@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from wl_onnx.finetune import Stage, WeightlessRecipe
 
-CODECS = ("palette", "bloomier")
+Codec: TypeAlias = Literal["palette", "bloomier"]
+
+CODECS: tuple[Codec, ...] = ("palette", "bloomier")
 """All without loss; filters, retrained around their false positives."""
 
 HELD_OUT = 4000

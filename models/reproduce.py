@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> None:
         data,
         options.out,
         given=options.model,
-        console=Console(),
+        console=Console(highlight=False),
     ).run(options.seeds)
 
 

@@ -29,7 +29,7 @@ import wl_onnx
 from wl_onnx.finetune import finetune
 
 if TYPE_CHECKING:
-    from experiments import Experiment
+    from experiments import Codec, Experiment
     from image_data import ImageData, Split
     from rich.console import Console
 
@@ -119,7 +119,7 @@ class Reproduction:
         self._console.print(f"{path}: trained in {minutes:.1f} minutes", soft_wrap=True)
         return path
 
-    def _make_result(self, seed: int, codec: str, baseline: Path) -> dict[str, Any]:
+    def _make_result(self, seed: int, codec: Codec, baseline: Path) -> dict[str, Any]:
         """What a seed comes to with a codec, made if it is not there yet."""
         stem = self._folder / f"{self._name}-seed{seed}-{codec}"
         recipe = dataclasses.replace(self._experiment.recipe, codec=codec, seed=seed)
@@ -185,13 +185,13 @@ class Reproduction:
     def _bar(self, description: str) -> Iterator[tuple[Progress, Any]]:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(20),
             TextColumn("{task.fields[figures]}", markup=False),
             TimeElapsedColumn(),
         )
         hidden = not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=hidden) as bar:
-            yield bar, bar.add_task(f"{self._name} {description}", total=None, figures="")
+            yield bar, bar.add_task(description, total=None, figures="")
 
 
 def measure_error(path: Path, data: ImageData, split: Split) -> float:
@@ -231,9 +231,9 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _describe_step(step: StepReport) -> str:
-    parts = [f"{step.stage}, epoch {step.epoch}/{step.epochs}", f"loss {step.loss:.4f}"]
+    parts = [f"{step.stage} {step.epoch}/{step.epochs}", f"loss {step.loss:.3f}"]
     if step.accuracy is not None:
-        parts.append(f"validation error {100 * (1 - step.accuracy):.2f} %")
+        parts.append(f"error {100 * (1 - step.accuracy):.2f} %")
     if step.size_bytes is not None:
         parts.append(f"{step.size_bytes:,} bytes")
     return "  ".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from image_data import ReproductionError
 
@@ -50,7 +50,7 @@ def draw(experiment: Experiment, rows: Sequence[Row], paths: Sequence[Path]) -> 
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    settings = {
+    settings: Any = {
         "font.size": 10,
         "axes.spines.top": False,
         "axes.spines.right": False,

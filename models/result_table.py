@@ -52,7 +52,7 @@ class Row:
     is_resumed: bool
 
 
-def count_bytes(report: Mapping[str, Any], layer: str | None) -> dict[str, float | None]:
+def count_bytes(report: Mapping[str, Any], layer: str | None) -> dict[str, Any]:
     """The fields of a `Row` that the report of a fine-tuning gives.
 
     Args:
