@@ -131,6 +131,7 @@ class Job:
             parameters=parameters,
             augment=augment,
             teacher=self._make_teacher() if needs_module else None,
+            precision=self.recipe.precision,
         )
 
     def _make_teacher(self) -> nn.Module:

@@ -14,7 +14,9 @@ from wl_onnx.finetune.losses import Objective
 from wl_onnx.finetune.optimization import OPTIMIZERS, SCHEDULES
 from wl_onnx.recipe import is_number, is_whole, parse_globs, require_field
 
-__all__ = ["AnyRecipe", "FinetuneRecipe", "Stage", "scale_epochs"]
+__all__ = ["PRECISIONS", "AnyRecipe", "FinetuneRecipe", "Stage", "scale_epochs"]
+
+PRECISIONS = ("float32", "bfloat16")
 
 AnyRecipe = TypeVar("AnyRecipe", bound="FinetuneRecipe")
 
@@ -72,6 +74,8 @@ class FinetuneRecipe:
             data are given.
         augment: how images are changed at random before they are trained on: "none", "affine" or
             "mirror", see `find_augmentation`.
+        precision: in which products are computed while training, "float32" or "bfloat16", see
+            `Trainer`.
         update_statistics: whether BatchNormalization trains as in training, on its batches.
         include: globs over initializer names; empty means all.
         exclude: globs over initializer names that are not to be changed.
@@ -87,6 +91,7 @@ class FinetuneRecipe:
     batch_size: int = 128
     validation_share: float = 0.1
     augment: str = "none"
+    precision: str = "float32"
     update_statistics: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -108,6 +113,9 @@ class FinetuneRecipe:
         )
         require_field(
             self.augment in AUGMENTATIONS, "augment", " or ".join(AUGMENTATIONS), self.augment
+        )
+        require_field(
+            self.precision in PRECISIONS, "precision", " or ".join(PRECISIONS), self.precision
         )
         require_field(
             isinstance(self.update_statistics, bool),
@@ -138,6 +146,13 @@ class FinetuneRecipe:
     def describe(self) -> str:
         """Kind and fields as JSON."""
         return json.dumps({"kind": self.kind, **dataclasses.asdict(self)}, separators=(",", ":"))
+
+    def describe_changes(self) -> str:
+        """Kind, and the fields that are not as by default, as JSON: for small files."""
+        default = dataclasses.asdict(type(self)())
+        fields = dataclasses.asdict(self)
+        changed = {name: value for name, value in fields.items() if value != default[name]}
+        return json.dumps({"kind": self.kind, **changed}, separators=(",", ":"))
 
 
 def scale_epochs(recipe: AnyRecipe, epochs: float) -> AnyRecipe:

@@ -99,7 +99,7 @@ def _finish(job: Job, network: Network) -> Result:
     reports = _compare(job, report_all(sites, assembly, reasons))
     metadata = {
         "version": __version__,
-        "recipe": job.recipe.describe(),
+        "recipe": job.recipe.describe_changes(),
         "source_sha256": job.source.sha256,
         "source_bytes": str(job.source.file_bytes),
         "seed": str(job.seed),

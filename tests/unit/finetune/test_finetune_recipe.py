@@ -150,3 +150,13 @@ def test_recipes_that_cannot_be(values: dict[str, Any], message: str) -> None:
 def test_stages_that_cannot_be(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^cannot use recipe: {message}$"):
         Stage(**{"epochs": 1, "learning_rate": 0.1, **values})
+
+
+def test_a_file_says_what_is_not_as_by_default() -> None:
+    assert json.loads(WeightlessRecipe().describe_changes()) == {"kind": "weightless"}
+    recipe = WeightlessRecipe(rate_weight=2.5, encode=Stage(7, 1e-3))
+    assert json.loads(recipe.describe_changes()) == {
+        "kind": "weightless",
+        "rate_weight": 2.5,
+        "encode": dataclasses.asdict(Stage(7, 1e-3)),
+    }

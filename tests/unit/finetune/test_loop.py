@@ -344,3 +344,20 @@ def test_modes_are_those_of_before() -> None:
     trainer.run("s", 2, learning_rate=0.1, after_step=lambda share: modes.add(module.training))
     assert modes == {True}
     assert not module.training
+
+
+def test_products_in_bfloat16_train_the_same_within_its_rounding() -> None:
+    data = classified()
+    values, gaps = {}, {}
+    for precision in ("float32", "bfloat16"):
+        module = linear_module()
+        before = values_of(module)
+        trainer = Trainer(module, data, batch_size=40, precision=precision)
+        trainer.run("train", 20, learning_rate=1e-2)
+        assert {p.dtype for p in module.parameters()} == {torch.float32}
+        values[precision] = values_of(module)
+        gaps[precision] = max(np.abs(values[precision][k] - before[k]).max() for k in before)
+    for name, wanted in values["float32"].items():
+        found = values["bfloat16"][name]
+        assert (found != wanted).any()
+        np.testing.assert_allclose(found, wanted, atol=0.1 * gaps["float32"])
