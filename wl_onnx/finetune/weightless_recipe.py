@@ -27,6 +27,7 @@ class WeightlessRecipe(FinetuneRecipe):
         encode: training after each layer that is put into a filter.
         rate_weight: what a bit may cost of the mean loss, in units of ln(2) / samples; higher gives
             smaller models. With a target it is where the search begins.
+        unit_weight: of what hidden units cost beside their weights, see `RatePenalty`.
         max_rounds: most rounds of quantisation, with a target.
         penalty_scale: magnitude, in root mean squares of a tensor as it was, below which a weight
             is as good as 0.
@@ -47,6 +48,7 @@ class WeightlessRecipe(FinetuneRecipe):
     quantize: Stage = dataclasses.field(default=Stage(15, 5e-4))
     encode: Stage = dataclasses.field(default=Stage(3, 3e-4))
     rate_weight: float = 1.0
+    unit_weight: float = 1.0
     max_rounds: int = 8
     penalty_scale: float = 0.3
     step_ratio: float = 0.7
@@ -73,6 +75,12 @@ class WeightlessRecipe(FinetuneRecipe):
             "dead_zone",
             "a number from 0 to 1",
             self.dead_zone,
+        )
+        require_field(
+            is_number(self.unit_weight) and 0 <= self.unit_weight < math.inf,
+            "unit_weight",
+            "a number of at least 0",
+            self.unit_weight,
         )
         require_field(
             self.codec in ("bloomier", "palette"), "codec", "bloomier or palette", self.codec

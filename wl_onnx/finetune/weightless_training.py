@@ -196,6 +196,7 @@ class WeightlessTraining:
             self._scales,
             rate_weight=self._rate_weight,
             num_samples=self._num_samples,
+            unit_weight=self._recipe.unit_weight,
             warmup=warmup,
         )
 

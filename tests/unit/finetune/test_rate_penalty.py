@@ -20,6 +20,30 @@ def test_the_penalty_is_bits_at_their_price() -> None:
     assert float(penalty(0.0)) == pytest.approx(3.0 * np.log(2) / 1000 * bits, rel=1e-6)
 
 
+def test_units_cost_by_the_norms_of_rows_and_columns() -> None:
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(size=(5, 3, 2, 2)), rng.normal(size=5)
+    arrays = {"w": kernel, "b": bias}
+    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    scales = {"w": 0.2, "b": 0.5}
+    prices = [
+        float(RatePenalty(weights, scales, rate_weight=1.0, num_samples=1, unit_weight=unit)(1.0))
+        for unit in (0.0, 2.0)
+    ]
+    matrix = kernel.reshape(5, 12)
+    norms = np.concatenate([np.linalg.norm(matrix, axis=axis) for axis in (0, 1)])
+    assert prices[1] - prices[0] == pytest.approx(2.0 * np.log1p(norms / 0.2).sum(), rel=1e-6)
+
+
+def test_units_that_are_dead_have_a_gradient() -> None:
+    weight = torch.zeros(4, 3, requires_grad=True)
+    penalty = RatePenalty(
+        {"w": weight}, {"w": 1.0}, rate_weight=1.0, num_samples=1, unit_weight=1.0
+    )
+    penalty(1.0).backward()
+    assert torch.isfinite(weight.grad).all()
+
+
 def test_the_penalty_rises_over_its_warmup() -> None:
     weights = {"a": torch.ones(4)}
     penalty = RatePenalty(weights, {"a": 1.0}, rate_weight=1.0, num_samples=1, warmup=0.5)
