@@ -27,6 +27,7 @@ RECIPE = WeightlessRecipe(
     encode=Stage(2, 1e-3),
     batch_size=64,
     rate_weight=1.0,
+    unit_weight=0.0,
     min_filter_elements=16,
 )
 TRAIN = perceptron.draw_samples(1024, seed=1)
