@@ -34,7 +34,7 @@ class NoisyRecipe(FinetuneRecipe):
     kind: ClassVar[str] = "noisy"
 
     objective: Objective = dataclasses.field(default=Objective(1.0, 1.0))
-    train: Stage = dataclasses.field(default=Stage(10, 5e-4, "one-cycle"))
+    train: Stage = dataclasses.field(default=Stage(10, 3e-4, "one-cycle"))
     strength: float = 1.0
     ramp: float = 0.0
     gradient: Literal["straight-through", "exact"] = "straight-through"
