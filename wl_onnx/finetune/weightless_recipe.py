@@ -43,9 +43,9 @@ class WeightlessRecipe(FinetuneRecipe):
 
     kind: ClassVar[str] = "weightless"
 
-    begin: Stage = dataclasses.field(default=Stage(6, 1e-3, schedule="constant"))
-    sparsify: Stage = dataclasses.field(default=Stage(24, 1e-3))
-    quantize: Stage = dataclasses.field(default=Stage(15, 5e-4))
+    begin: Stage = dataclasses.field(default=Stage(2, 2e-3, schedule="constant"))
+    sparsify: Stage = dataclasses.field(default=Stage(12, 2e-3))
+    quantize: Stage = dataclasses.field(default=Stage(10, 1e-3))
     encode: Stage = dataclasses.field(default=Stage(3, 3e-4))
     rate_weight: float = 1.0
     unit_weight: float = 1.0
