@@ -37,7 +37,7 @@ def finetune(
         ),
     ],
     recipe: Annotated[
-        str, typer.Option(metavar="weightless|noisy|FILE", help="What is done; a TOML file.")
+        str, typer.Option(metavar="weightless|lossless|noisy|FILE", help="What is done.")
     ] = "weightless",
     validation: Annotated[
         Path | None,

@@ -13,7 +13,7 @@ from wl_onnx.errors import InputError
 from wl_onnx.finetune.losses import Objective
 from wl_onnx.finetune.noisy_recipe import NoisyRecipe
 from wl_onnx.finetune.recipe import FinetuneRecipe, Stage, scale_epochs
-from wl_onnx.finetune.recipe_file import BUILTIN_FINETUNE_RECIPES, KINDS, load_finetune_recipe
+from wl_onnx.finetune.recipe_file import BUILTIN_FINETUNE_RECIPES, load_finetune_recipe
 from wl_onnx.finetune.weightless_recipe import WeightlessRecipe
 
 FILE = """
@@ -37,9 +37,13 @@ def write(folder: Path, text: str) -> Path:
 
 def test_built_in_recipes_load_by_name() -> None:
     names = sorted(path.stem for path in BUILTIN_FINETUNE_RECIPES.glob("*.toml"))
-    assert names == ["noisy", "weightless"]
-    for name in names:
-        assert type(load_finetune_recipe(name)) is KINDS[name]
+    assert names == ["lossless", "noisy", "weightless"]
+    recipes = {name: load_finetune_recipe(name) for name in names}
+    assert recipes == {
+        "lossless": WeightlessRecipe(codec="palette"),
+        "noisy": NoisyRecipe(),
+        "weightless": WeightlessRecipe(),
+    }
 
 
 def test_a_file_sets_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
@@ -117,7 +121,9 @@ def test_files_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_names_that_are_not_there() -> None:
-    with pytest.raises(InputError, match="must be a TOML file or one of noisy, weightless, got no"):
+    with pytest.raises(
+        InputError, match="must be a TOML file or one of lossless, noisy, weightless, got no"
+    ):
         load_finetune_recipe("fast")
 
 
