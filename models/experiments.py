@@ -44,6 +44,8 @@ class Experiment:
         dataset: "MNIST" or "CIFAR-10".
         network: which network, as files are named.
         recipe: how it is made small; codec and seed are put in.
+        filter_rate: factor of the recipe's `rate_weight` where there are filters, whose false
+            positives leave less room for other errors.
         baseline_epochs: for which the network is trained first; None where its ONNX file is given.
         layer: the weight that is counted alone; None: all initializers.
         max_error: most test error in percent that the comparison allows, or None.
@@ -57,6 +59,7 @@ class Experiment:
     dataset: str
     network: str
     recipe: WeightlessRecipe
+    filter_rate: float = 0.5
     baseline_epochs: int | None = None
     layer: str | None = None
     max_error: float | None = None
@@ -72,6 +75,16 @@ class Experiment:
             baseline_error: the baseline's, in percent.
         """
         return baseline_error + (self.max_drop or 0) if self.max_error is None else self.max_error
+
+    def choose_recipe(self, codec: Codec, seed: int) -> WeightlessRecipe:
+        """The recipe of one result.
+
+        Args:
+            codec: "palette" or "bloomier".
+            seed: of all that is drawn.
+        """
+        rate_weight = self.recipe.rate_weight * (self.filter_rate if codec == "bloomier" else 1)
+        return dataclasses.replace(self.recipe, codec=codec, seed=seed, rate_weight=rate_weight)
 
     def shorten(self, num_samples: int) -> Experiment:
         """The same in few epochs of so few samples; a bit costs what it costs of them all."""
@@ -109,12 +122,14 @@ EXPERIMENTS: dict[str, Experiment] = {
         baseline_epochs=30,
         recipe=WeightlessRecipe(
             augment="affine",
-            rate_weight=2.0,
+            rate_weight=1.5,
             begin=Stage(2, 2e-3, schedule="constant"),
-            sparsify=Stage(14, 2e-3),
-            quantize=Stage(10, 1e-3),
-            encode=Stage(4, 3e-4),
+            sparsify=Stage(24, 2e-3),
+            quantize=Stage(16, 1e-3),
+            encode=Stage(6, 1e-3),
+            false_positive_share=0.1,
         ),
+        filter_rate=0.9,
         max_error=1.9,
         at_least=150,
         stretch=300,
@@ -130,12 +145,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         baseline_epochs=10,
         recipe=WeightlessRecipe(
             augment="affine",
-            rate_weight=1.7,
+            rate_weight=1.15,
             unit_weight=2.0,
             begin=Stage(2, 2e-3, schedule="constant"),
-            sparsify=Stage(14, 2e-3),
-            quantize=Stage(14, 1e-3),
-            encode=Stage(4, 3e-4),
+            sparsify=Stage(20, 2e-3),
+            quantize=Stage(20, 1e-3),
+            encode=Stage(4, 1e-3),
+            false_positive_share=0.1,
         ),
         max_error=1.0,
         at_least=500,
@@ -159,9 +175,10 @@ EXPERIMENTS: dict[str, Experiment] = {
             rate_weight=1.0,
             unit_weight=2.0,
             begin=Stage(2, 2e-3, schedule="constant"),
-            sparsify=Stage(8, 2e-3),
+            sparsify=Stage(10, 2e-3),
             quantize=Stage(8, 1e-3),
-            encode=Stage(4, 3e-4),
+            encode=Stage(4, 1e-3),
+            false_positive_share=0.1,
         ),
         max_drop=0.1,
         at_least=496,

@@ -19,7 +19,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from experiments import EXPERIMENTS, HELD_OUT, QUICK_HELD_OUT, QUICK_SAMPLES
+from experiments import CODECS, EXPERIMENTS, HELD_OUT, QUICK_HELD_OUT, QUICK_SAMPLES
 from image_data import ReproductionError, read_images
 from lenet import LeNetError
 from reproduction import Reproduction
@@ -37,6 +37,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder; default results")
     parser.add_argument("--model", type=Path, help="baseline as ONNX, for resnet20 alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default 0 1 2")
+    parser.add_argument(
+        "--codecs", choices=CODECS, nargs="+", default=list(CODECS), help="default palette bloomier"
+    )
     parser.add_argument("--threads", type=int, default=0, help="default: torch's own choice")
     parser.add_argument(
         "--quick", action="store_true", help="few epochs of 1,000 images, to see that it works"
@@ -84,7 +87,7 @@ def _run(options: argparse.Namespace) -> None:
         options.out,
         given=options.model,
         console=Console(highlight=False),
-    ).run(options.seeds)
+    ).run(options.seeds, options.codecs)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ import lenet
 import numpy as np
 import onnx
 import onnxruntime
-from experiments import CODECS
 from image_data import INPUT
 from result_files import check_baseline, read_record, replacing, write_text
 from result_picture import draw
@@ -69,12 +68,18 @@ class Reproduction:
         self._console = console
         self._feeds: tuple[dict[str, Any], dict[str, Any]] | None = None
 
-    def run(self, seeds: list[int]) -> None:
-        """Makes what is not there yet, then the table and the picture of all seeds."""
+    def run(self, seeds: Sequence[int], codecs: Sequence[Codec]) -> None:
+        """Makes what is not there yet, then the table and the picture of all seeds.
+
+        Args:
+            seeds: of each codec.
+            codecs: in their order.
+        """
         results = []
-        for seed in seeds:
-            baseline = self._given or self._make_baseline(seed)
-            results += [self._make_result(seed, codec, baseline) for codec in CODECS]
+        for codec in codecs:
+            for seed in seeds:
+                baseline = self._given or self._make_baseline(seed)
+                results.append(self._make_result(seed, codec, baseline))
         rows = [Row(**result["figures"]) for result in results]
         everything = {
             "experiment": self._name,
@@ -122,7 +127,7 @@ class Reproduction:
     def _make_result(self, seed: int, codec: Codec, baseline: Path) -> dict[str, Any]:
         """What a seed comes to with a codec, made if it is not there yet."""
         stem = self._folder / f"{self._name}-seed{seed}-{codec}"
-        recipe = dataclasses.replace(self._experiment.recipe, codec=codec, seed=seed)
+        recipe = self._experiment.choose_recipe(codec, seed)
         model, record = stem.with_suffix(".onnx"), stem.with_suffix(".json")
         settings = {
             "recipe": json.loads(recipe.describe()),
