@@ -103,25 +103,24 @@ def find_tensors(
     Args:
         module: what `to_torch` gave for the model.
         model: the model.
-        recipe: which weights are selected; a bias goes with the weight of its layer.
+        recipe: which of them are selected.
     """
     attributes = {name: attribute for attribute, name in read_names(module).items()}
     trained = {name for name, p in module.named_parameters() if p.dtype == torch.float32}
-    found = []
-    selected = set()
-    for site in find_weights(model):
-        if site.skip_reason is None and not site.scope and _selects(recipe, site.key):
-            selected.add(site.key)
-            found.append((site.key, site.shape, True))
-    for parameter in find_parameters(model):
-        if parameter.kind == "bias" and (parameter.layer is None or parameter.layer in selected):
-            found.append((parameter.key, parameter.shape, False))
+    found = [
+        (site.key, site.shape, True)
+        for site in find_weights(model)
+        if site.skip_reason is None and not site.scope
+    ]
+    found += [
+        (parameter.key, parameter.shape, False)
+        for parameter in find_parameters(model)
+        if parameter.kind == "bias"
+    ]
     return [
         TrainedTensor(key, attributes[key], module, shape, is_weight)
         for key, shape, is_weight in found
         if attributes.get(key) in trained
+        and recipe.selects(key)
+        and recipe.for_tensor(key) is not None
     ]
-
-
-def _selects(recipe: Recipe, key: str) -> bool:
-    return recipe.selects(key) and recipe.for_tensor(key) is not None

@@ -49,6 +49,13 @@ def test_weights_and_biases_are_found() -> None:
     ]
     selected = make(Recipe(clusters=1, include=("fc2.*",)))
     assert [one.key for one in selected.tensors] == ["fc2.weight", "fc2.bias"]
+    alone = make(Recipe(clusters=1, include=("fc1.weight",)))
+    assert [one.key for one in alone.tensors] == ["fc1.weight"]
+    quantize(alone)
+    plain = weights_of(perceptron.trained())
+    stored = weights_of(compressed(alone))
+    for name in ("fc1.bias", "fc2.weight", "fc2.bias"):
+        np.testing.assert_array_equal(stored[name], plain[name])
 
 
 @pytest.mark.parametrize("num_filters", [0, 1, 2])
