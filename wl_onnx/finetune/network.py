@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import onnx
 import torch
 from torch import nn
 
+from wl_onnx.finetune.attribute_names import read_names
 from wl_onnx.finetune.bridge import to_onnx, to_torch
 from wl_onnx.finetune.filter_coding import FilteredWeight, encode_levels
 from wl_onnx.finetune.levels import Levels, choose_level_step
@@ -55,12 +57,18 @@ class Network:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """What trains, centroids of filters among it, by name.
+        """What trains, centroids of filters among it, by name; all that is not excluded.
 
         The order in which tensors were treated is none that an optimiser's state could be kept by.
         """
-        named = sorted(self.module.named_parameters(), key=lambda pair: pair[0])
-        return [parameter for _, parameter in named if parameter.requires_grad]
+        names = read_names(self.module)
+        found = {}
+        for path, parameter in self.module.named_parameters():
+            attribute = path.removeprefix("parametrizations.").removesuffix(".original")
+            name = names.get(attribute, attribute)
+            if not any(fnmatch.fnmatchcase(name, glob) for glob in self._recipe.exclude):
+                found[name] = parameter
+        return [found[name] for name in sorted(found)]
 
     @property
     def is_quantized(self) -> bool:

@@ -16,6 +16,9 @@ __all__ = ["WeightlessRecipe"]
 class WeightlessRecipe(FinetuneRecipe):
     """How a model is trained to be small, and retrained around each layer that is encoded.
 
+    What is not included trains along, and is stored as it is; what is excluded keeps its values,
+    though units of it may go.
+
     The defaults were chosen on LeNet-300-100, whose size at a given validation error they make
     small among a few that were tried.
 

@@ -128,3 +128,21 @@ def test_filters_stand_beside_what_the_same_weights_take_without_loss() -> None:
             assert tensor["tried"]["palette"]["size_bits"] > 0
             assert tensor["information_bound_bits"] < tensor["size_bits"]
             assert tensor["lossless_bound_bits"] > 0
+
+
+def test_what_is_not_included_trains_and_what_is_excluded_does_not() -> None:
+    before = {
+        one.name: onnx.numpy_helper.to_array(one) for one in perceptron.trained().graph.initializer
+    }
+    recipe = dataclasses.replace(RECIPE, include=("fc1.*",), remove_units=False)
+    for excluded in ((), ("*.bias",)):
+        result = run(dataclasses.replace(recipe, exclude=excluded))
+        after = {
+            one.name: onnx.numpy_helper.to_array(one)
+            for one in decompress(result.model).graph.initializer
+        }
+        unchanged = {name for name, values in before.items() if np.array_equal(after[name], values)}
+        assert unchanged == ({"fc1.bias", "fc2.bias"} if excluded else set())
+        codecs = {one["name"]: one["codec"] for one in result.report["tensors"]}
+        assert codecs["fc1.weight"] == "bloomier"
+        assert codecs["fc2.weight"] == "none"
