@@ -8,18 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lenet
+import cifar10
+import mnist
 import numpy as np
-import resnet
+from image_model import INPUT
+from script_command import ScriptError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-INPUT = "input"
-
-
-class ReproductionError(ValueError):
-    """What the caller gave cannot be used; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +60,20 @@ def read_images(
     """MNIST or CIFAR-10, the last training images held out.
 
     Args:
-        path: see `lenet.read_mnist` and `resnet.read_cifar10`.
+        path: see `mnist.read_mnist` and `cifar10.read_cifar10`.
         dataset: "MNIST" or "CIFAR-10".
         held_out: how many validate.
         max_train: how many of the first are trained on; None: all that are left.
 
     Raises:
-        LeNetError, ResNetError: the data are missing or damaged.
-        ReproductionError: there are too few images.
+        ScriptError: the data are missing or damaged, or there are too few images.
     """
     is_mnist = dataset == "MNIST"
-    arrays = lenet.read_mnist(path) if is_mnist else resnet.read_cifar10(path)
+    arrays = mnist.read_mnist(path) if is_mnist else cifar10.read_cifar10(path)
     x, y = arrays["x_train"], arrays["y_train"]
     count = len(x) - held_out
     if count < 1:
-        raise ReproductionError(
+        raise ScriptError(
             f"cannot use {path}: it must hold more than the {held_out} training images that "
             f"validate, got {len(x)}"
         )
@@ -89,7 +84,7 @@ def read_images(
         validation,
         Split(arrays["x_test"], arrays["y_test"]),
         _hash({"train": train, "validation": validation}),
-        lenet.to_input if is_mnist else resnet.to_input,
+        mnist.to_input if is_mnist else cifar10.to_input,
     )
 
 

@@ -15,17 +15,16 @@ interrupted goes on where it was; what is finished is not made again. The consta
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from pathlib import Path
 
 from experiments import CODECS, EXPERIMENTS, HELD_OUT, QUICK_HELD_OUT, QUICK_SAMPLES
-from image_data import ReproductionError, read_images
-from lenet import LeNetError
+from image_data import read_images
 from reproduction import Reproduction
-from resnet import ResNetError
 from result_picture import require_matplotlib
 from rich.console import Console
+from script_command import ScriptError
+from training import set_threads
 
 from wl_onnx import WlOnnxError
 
@@ -59,7 +58,7 @@ def _run(options: argparse.Namespace) -> None:
     require_matplotlib()
     experiment = EXPERIMENTS[options.experiment]
     if options.model is not None and not options.model.is_file():
-        raise ReproductionError(f"cannot read {options.model}: it must be a file, got none")
+        raise ScriptError(f"cannot read {options.model}: it must be a file, got none")
     quick = options.quick
     data = read_images(
         options.data,
@@ -72,14 +71,10 @@ def _run(options: argparse.Namespace) -> None:
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ReproductionError(
+        raise ScriptError(
             f"cannot write to {options.out}: it must be a folder, got: {error.strerror}"
         ) from error
-    if options.threads:
-        with contextlib.suppress(ImportError):  # whoever trains says so
-            import torch
-
-            torch.set_num_threads(options.threads)
+    set_threads(options.threads)
     Reproduction(
         options.experiment,
         experiment,
@@ -97,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    except (ReproductionError, LeNetError, ResNetError, WlOnnxError) as error:
+    except (ScriptError, WlOnnxError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lenet
-import numpy as np
 import onnx
 import onnxruntime
-from image_data import INPUT
-from result_files import check_baseline, read_record, replacing, write_text
+from accuracy import count_errors
+from lenet_network import MODELS, build_onnx
+from result_files import check_baseline, read_record, write_text
 from result_picture import draw
 from result_table import Row, count_bytes, format_table, summarize
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from script_files import replacing
 
 import wl_onnx
 from wl_onnx.finetune import finetune
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from wl_onnx.finetune import StepReport
 
 _PACKAGES = ("wl-onnx", "onnxruntime", "onnx", "numpy", "torch")
-_TEST_BATCH = 500
 
 
 class Reproduction:
@@ -108,7 +108,7 @@ class Reproduction:
         start = time.monotonic()
         with self._bar(f"seed {seed} baseline") as (bar, task):
             parameters = lenet.train(
-                lenet.MODELS[network],
+                MODELS[network],
                 self._data.train.images,
                 self._data.train.labels,
                 epochs=epochs,
@@ -118,7 +118,7 @@ class Reproduction:
                 ),
             )
         minutes = (time.monotonic() - start) / 60
-        proto = lenet.build_onnx(network, parameters, {**properties, "minutes": f"{minutes:.2f}"})
+        proto = build_onnx(network, parameters, {**properties, "minutes": f"{minutes:.2f}"})
         with replacing(path) as temporary:
             onnx.save(proto, temporary)
         self._console.print(f"{path}: trained in {minutes:.1f} minutes", soft_wrap=True)
@@ -210,12 +210,7 @@ def measure_error(path: Path, data: ImageData, split: Split) -> float:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = wl_onnx.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    num_wrong = 0
-    for start in range(0, len(split.images), _TEST_BATCH):
-        images = data.to_input(split.images[start : start + _TEST_BATCH])
-        scores = np.asarray(session.run(None, {INPUT: images})[0])
-        labels = split.labels[start : start + _TEST_BATCH]
-        num_wrong += int((scores.argmax(axis=1) != labels).sum())
+    num_wrong = count_errors(session, split.images, split.labels, data.to_input)
     return 100 * num_wrong / len(split.images)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from image_data import ReproductionError
+from script_command import ScriptError
 
 if TYPE_CHECKING:
     from experiments import Experiment
@@ -27,12 +27,12 @@ def require_matplotlib() -> None:
     """Refuses before any work where pictures cannot be drawn.
 
     Raises:
-        ReproductionError: matplotlib is not installed.
+        ScriptError: matplotlib is not installed.
     """
     try:
         import matplotlib as _  # noqa: F401
     except ImportError as error:
-        raise ReproductionError(
+        raise ScriptError(
             'cannot draw: matplotlib is not installed; pip install "wl-onnx[models]"'
         ) from error
 

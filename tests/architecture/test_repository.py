@@ -12,9 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"wl_onnx", "custom_ops", "tests", "models"}
 MAX_LINES = 400
-MAY_BE_LONGER = dict.fromkeys(
-    (Path("models/lenet.py"), Path("models/resnet.py")), "a script of its own, run by its path"
-)
 OWN_SUFFIXES = {".py", ".cc", ".h", ".md", ".toml", ".txt", ".cmake"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
 
@@ -47,12 +44,7 @@ def test_no_file_is_too_long() -> None:
     lines = {
         path: len(read(path).splitlines()) for path in list_files() if path.suffix in OWN_SUFFIXES
     }
-    assert set(MAY_BE_LONGER) <= lines.keys()
-    long = {
-        str(path): count
-        for path, count in lines.items()
-        if count > MAX_LINES and path not in MAY_BE_LONGER
-    }
+    long = {str(path): count for path, count in lines.items() if count > MAX_LINES}
     assert not long, f"split what has more than {MAX_LINES} lines: {long}"
 
 

@@ -13,27 +13,12 @@ from tests.marked_images import make_marked_images
 from tests.model_scripts import load_script
 
 CHANNELS = (16, 16, 16, 32, 32, 32, 64, 64, 64)
+SHAPE = (32, 32, 3)
 
-
-resnet = load_script("resnet")
-
-
-def fake_cifar10(num_train: int = 20, num_test: int = 12) -> dict[str, np.ndarray]:
-    return make_marked_images(num_train, num_test, (32, 32, 3))
-
-
-def write_folder(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """CIFAR-10's binary version: of each image its label, then its red, green and blue planes."""
-    splits = {"test_batch.bin": (arrays["x_test"], arrays["y_test"])}
-    for index in range(5):
-        part = slice(4 * index, 4 * index + 4)
-        splits[f"data_batch_{index + 1}.bin"] = (arrays["x_train"][part], arrays["y_train"][part])
-    for name, (images, labels) in splits.items():
-        records = [
-            bytes([label]) + b"".join(image[:, :, color].tobytes() for color in range(3))
-            for image, label in zip(images, labels, strict=True)
-        ]
-        (folder / name).write_bytes(b"".join(records))
+resnet, network = load_script("resnet"), load_script("resnet_network")
+measure_accuracy = load_script("accuracy").measure_accuracy
+to_input = load_script("cifar10").to_input
+ScriptError = load_script("script_command").ScriptError
 
 
 def random_parameters() -> dict[str, np.ndarray]:
@@ -75,76 +60,17 @@ def numpy_logits(p: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     return x.mean(axis=(2, 3)) @ p["head.weight"].T + p["head.bias"]
 
 
-@pytest.mark.parametrize("form", ["npz", "binary"])
-def test_cifar10_is_read_in_every_form(tmp_path: Path, form: str) -> None:
-    arrays = fake_cifar10()
-    path = tmp_path
-    if form == "npz":
-        path = tmp_path / "cifar10.npz"
-        np.savez(path, **arrays)
-    else:
-        write_folder(tmp_path, arrays)
-    read = resnet.read_cifar10(path)
-    assert set(read) == set(arrays)
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(read[name], array)
-
-
-def test_missing_and_foreign_data_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arrays = fake_cifar10()
-    foreign, text, wrong, gray = (tmp_path / f"{name}.npz" for name in "abcd")
-    np.savez(foreign, x=np.zeros(3))
-    text.write_text("no archive")
-    np.savez(wrong, **(arrays | {"y_test": np.full(12, 11)}))
-    np.savez(gray, **(arrays | {"x_train": arrays["x_train"][..., 0]}))
-    empty, cut = tmp_path / "empty", tmp_path / "cut"
-    empty.mkdir()
-    cut.mkdir()
-    write_folder(cut, arrays)
-    damaged = cut / "data_batch_3.bin"
-    damaged.write_bytes(damaged.read_bytes()[:-1])
-    for path, message in (
-        (foreign, "it must hold x_train, y_train, x_test, y_test, got no such array"),
-        (text, "it must be an .npz file"),
-        (wrong, "y_test must be 12 whole numbers in 0..9"),
-        (gray, "x_train must be uint8 [n, 32, 32, 3], got uint8 [20, 32, 32]"),
-        (tmp_path / "none", "No such file"),
-        (empty, "it must hold CIFAR-10's binary files, got no data_batch_1.bin"),
-        (cut, "it must hold records of 3073 bytes, got 12291 bytes"),
-    ):
-        out = tmp_path / "out.onnx"
-        assert resnet.main(["--data", str(path), "--out", str(out)]) == 1
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count("\n") == 1
-        assert not out.exists()
-
-
-def test_images_become_normalized_planes() -> None:
-    images = fake_cifar10()["x_test"]
-    x = resnet.to_input(images)
-    assert x.shape == (12, 3, 32, 32)
-    assert x.dtype == np.float32
-    for color, (mean, deviation) in enumerate(
-        zip((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), strict=True)
-    ):
-        expected = (images[..., color] / 255 - mean) / deviation
-        np.testing.assert_allclose(x[:, color], expected, atol=1e-6)
-
-
 def test_the_onnx_model_computes_the_network() -> None:
     parameters = random_parameters()
-    model = resnet.build_onnx(parameters, {"dataset": "none"})
+    model = network.build_onnx(parameters, {"dataset": "none"})
     assert sum(array.size for array in parameters.values()) == 269_034
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for name, array in parameters.items():
         np.testing.assert_array_equal(stored[name], array)
     assert {entry.key: entry.value for entry in model.metadata_props} == {"dataset": "none"}
 
-    images = fake_cifar10()["x_test"]
-    x = resnet.to_input(images)
+    images = make_marked_images(20, 12, SHAPE)["x_test"]
+    x = to_input(images)
     expected = numpy_logits(parameters, x.astype(np.float64))
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (logits,) = session.run(["logits"], {"input": x})
@@ -152,12 +78,12 @@ def test_the_onnx_model_computes_the_network() -> None:
     (reference,) = ReferenceEvaluator(model).run(None, {"input": x[:2]})
     np.testing.assert_allclose(reference, expected[:2], atol=1e-4)
     labels = np.where(np.arange(12) < 7, expected.argmax(axis=1), 10).astype(np.uint8)
-    assert resnet.measure_accuracy(model, images, labels) == 7 / 12
+    assert measure_accuracy(model, images, labels, to_input) == 7 / 12
 
 
 def test_folding_keeps_what_the_module_computes() -> None:
     torch = pytest.importorskip("torch", reason="needs the extra models")
-    module = resnet.build_module()
+    module = network.build_module()
     generator = torch.Generator().manual_seed(5)
     for part in module.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
@@ -166,11 +92,11 @@ def test_folding_keeps_what_the_module_computes() -> None:
                 part.bias.uniform_(-0.5, 0.5, generator=generator)
                 part.running_mean.uniform_(-0.5, 0.5, generator=generator)
                 part.running_var.uniform_(0.5, 2.0, generator=generator)
-    x = resnet.to_input(fake_cifar10()["x_test"])
+    x = to_input(make_marked_images(20, 12, SHAPE)["x_test"])
     with torch.no_grad():
         expected = module.eval()(torch.from_numpy(x)).numpy()
     session = onnxruntime.InferenceSession(
-        resnet.build_onnx(resnet.fold(module), {}).SerializeToString()
+        network.build_onnx(network.fold(module), {}).SerializeToString()
     )
     (logits,) = session.run(["logits"], {"input": x})
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
@@ -182,7 +108,7 @@ class Stopped(Exception):  # noqa: N818  what ends a run early is no error
 
 def test_a_run_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the extra models")
-    arrays = fake_cifar10(num_train=16)
+    arrays = make_marked_images(16, 12, SHAPE)
     checkpoint = tmp_path / "run.checkpoint"
 
     def train(path: Path, *, stop_at: int | None = None, seed: int = 3) -> dict[str, np.ndarray]:
@@ -216,10 +142,10 @@ def test_a_run_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     for name, array in expected.items():
         np.testing.assert_array_equal(resumed[name], array, err_msg=name)
 
-    with pytest.raises(resnet.ResNetError, match="one of another run; remove it to begin anew"):
+    with pytest.raises(ScriptError, match="one of another run; remove it to begin anew"):
         train(checkpoint, seed=4)
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(resnet.ResNetError, match="must be a checkpoint of this run") as refused:
+    with pytest.raises(ScriptError, match="must be a checkpoint of this run") as refused:
         train(checkpoint)
     assert "\n" not in str(refused.value)
 
@@ -228,7 +154,7 @@ def test_the_command_writes_what_it_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("torch", reason="needs the extra models")
-    arrays = fake_cifar10(num_train=20)
+    arrays = make_marked_images(20, 12, SHAPE)
     data, out = tmp_path / "cifar10.npz", tmp_path / "out.onnx"
     np.savez(data, **arrays)
     options = ["--data", str(data), "--out", str(out), "--epochs", "1"]
@@ -238,7 +164,7 @@ def test_the_command_writes_what_it_trained(
     assert "test accuracy" in capsys.readouterr().out
     model = onnx.load(out)
     written = {entry.key: entry.value for entry in model.metadata_props}
-    accuracy = resnet.measure_accuracy(model, arrays["x_test"], arrays["y_test"])
+    accuracy = measure_accuracy(model, arrays["x_test"], arrays["y_test"], to_input)
     assert written["test_accuracy"] == f"{accuracy:.4f}"
     assert written["held_out"] == "4"
     assert {path.name for path in tmp_path.iterdir()} == {"cifar10.npz", "out.onnx"}
