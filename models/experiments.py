@@ -129,7 +129,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             encode=Stage(6, 1e-3),
             false_positive_share=0.1,
         ),
-        filter_rate=0.9,
+        filter_rate=0.75,
         max_error=1.9,
         at_least=150,
         stretch=300,

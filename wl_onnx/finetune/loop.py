@@ -221,9 +221,9 @@ class Trainer:
         for rows in batches[: run.steps - run.step]:
             run.set_rate()
             loss = self._measure(rows)
+            run.add_loss(loss.item())
             if penalty is not None:
                 loss = loss + penalty(run.progress)
-            run.add_loss(loss.item())
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

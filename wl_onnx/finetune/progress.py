@@ -18,7 +18,7 @@ class StepReport:
         epochs: how many there are; the last may be a part of one.
         step: steps done in this stage.
         steps: steps of the stage.
-        loss: mean of about the last 50 steps, with what is added to the objective.
+        loss: mean of about the last 50 steps, without what is added to the objective.
         accuracy: share of the validation samples classified right, in 0..1; None until known.
         size_bytes: what the weights take as far as they are coded; None until known.
     """

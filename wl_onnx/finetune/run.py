@@ -93,7 +93,7 @@ class Run:
             group["lr"] = rate * share
 
     def add_loss(self, loss: float) -> None:
-        """Takes the loss of the next step into the mean.
+        """Takes the loss of the next step, without penalties, into the mean.
 
         Args:
             loss: in nats, before the parameters move.
