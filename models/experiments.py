@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, TypeAlias
 
-from wl_onnx.finetune import Stage, WeightlessRecipe
+from wl_onnx.finetune import Objective, Stage, WeightlessRecipe
 
 Codec: TypeAlias = Literal["palette", "bloomier"]
 
@@ -190,11 +190,12 @@ EXPERIMENTS: dict[str, Experiment] = {
         dataset="CIFAR-10",
         network="resnet20",
         recipe=WeightlessRecipe(
+            objective=Objective(0.5, 0.5, temperature=2.0),
             augment="mirror",
             precision="bfloat16",
-            rate_weight=0.05,
+            rate_weight=0.1,
             unit_weight=0.0,
-            step_ratio=1.5,
+            step_ratio=1.6,
             begin=Stage(0, 5e-4, schedule="constant"),
             sparsify=Stage(0.5, 5e-4),
             quantize=Stage(7, 6e-4),
