@@ -147,7 +147,7 @@ class Network:
     def measure_bits(self) -> dict[str, int]:
         """Bits of each tensor: those in a filter as there, the others coded together."""
         plain = [one for one in self.tensors if one.key not in self.filters]
-        bits = measure_levels(plain) if plain else {}
+        bits = measure_levels(plain, threads=self._recipe.threads)
         return bits | {key: 8 * len(one.blob) for key, one in self.filters.items()}
 
     def measure_bytes(self) -> int:

@@ -39,14 +39,22 @@ def to_bundle_tensor(tensor: TrainedTensor) -> BundleTensor:
     )
 
 
-def measure_levels(tensors: Sequence[TrainedTensor]) -> dict[str, int]:
-    """Bits of each tensor, all of them coded together without loss.
+def measure_levels(tensors: Sequence[TrainedTensor], *, threads: int = 0) -> dict[str, int]:
+    """Bits of each tensor without loss, coded as `pack` does it.
 
     Args:
         tensors: used as levels, all of them.
+        threads: threads to use; 0 means one for each core.
     """
-    parts = bundle.inspect(bundle.encode([to_bundle_tensor(one) for one in tensors])).tensors
-    return {one.key: part.size_bits for one, part in zip(tensors, parts, strict=True)}
+    bits = {}
+    together = list(tensors)
+    if not _fits_in_bundle(tensors):
+        bits = {one.key: 8 * len(_encode_palette(one, threads)) for one in tensors if one.is_weight}
+        together = [one for one in tensors if not one.is_weight]
+    if together:
+        parts = bundle.inspect(bundle.encode([to_bundle_tensor(one) for one in together])).tensors
+        bits.update({one.key: part.size_bits for one, part in zip(together, parts, strict=True)})
+    return bits
 
 
 def pack(
@@ -68,7 +76,7 @@ def pack(
         recipe: which tensors are selected; how centroids are stored.
     """
     plain = [one for one in tensors if one.key not in filters]
-    is_small = sum(one.num_weights for one in plain) <= _MAX_BUNDLED
+    is_small = _fits_in_bundle(plain)
     layers: dict[str, CodedLayer] = {}
     biases: dict[str, BundleTensor] = {}
     for one in tensors:
@@ -97,21 +105,30 @@ def _code_part(one: TrainedTensor) -> CodedLayer:
 
 
 def _code_palette(one: TrainedTensor, recipe: Recipe) -> CodedLayer:
-    levels = one.read_levels().reshape(-1)
+    blob = _encode_palette(one, recipe.threads)
+    info = palette.inspect(blob)
+    codes = palette.decode_codes(blob, threads=recipe.threads)
+    counts = np.bincount(codes.reshape(-1), minlength=info.num_clusters)
+    fields = {**palette_fields(info, counts), "epsilon": 0.0, "error_share": 0.0}
+    return CodedLayer("palette", blob, None, 8 * len(blob), _values(one), 0.0, fields)
+
+
+def _encode_palette(one: TrainedTensor, threads: int) -> bytes:
     treatment = one.treatment
     assert isinstance(treatment, Levels)  # noqa: S101  as of all tensors without a filter
+    levels = one.read_levels().reshape(-1)
     codebook = np.arange(levels.min(), levels.max() + 1) * np.float64(treatment.step)
-    blob = palette.encode(
+    return palette.encode(
         (levels - levels.min()).astype(np.uint16),
         codebook=codebook,
         row_length=row_lengths(one.shape),
         codebook_type=_find_exact_type(codebook),
-        threads=recipe.threads,
+        threads=threads,
     )
-    info = palette.inspect(blob)
-    counts = np.bincount(levels - levels.min(), minlength=info.num_clusters)
-    fields = {**palette_fields(info, counts), "epsilon": 0.0, "error_share": 0.0}
-    return CodedLayer("palette", blob, None, 8 * len(blob), _values(one), 0.0, fields)
+
+
+def _fits_in_bundle(tensors: Sequence[TrainedTensor]) -> bool:
+    return sum(one.num_weights for one in tensors) <= _MAX_BUNDLED
 
 
 def _find_exact_type(codebook: npt.NDArray[np.float64]) -> str:

@@ -109,9 +109,10 @@ class WeightlessTraining:
             self._sparsify()
         if self._stage == "quantize":
             self._quantize()
-        if self._recipe.codec != "palette":
+        best = self._search.best
+        if best is not None and self._recipe.codec != "palette":
             self._encode()
-        return self._search.best
+        return best
 
     @property
     def trials(self) -> tuple[RateTrial, ...]:

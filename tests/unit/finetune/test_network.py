@@ -15,6 +15,7 @@ from wl_onnx.recipe import Recipe
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from wl_onnx.finetune import packing  # noqa: E402
 from wl_onnx.finetune.network import Network  # noqa: E402  needs torch
 
 CODING = Recipe(codec="bloomier", layout="prefix", clusters=1)
@@ -88,6 +89,28 @@ def test_bytes_that_are_told_are_those_that_are_stored() -> None:
         if attribute.type == onnx.AttributeProto.TENSOR
     ]
     assert told == len(blob)
+
+
+def test_large_models_become_palettes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_MAX_BUNDLED", 1000)
+    network = make()
+    quantize(network)
+    bits = network.measure_bits()
+    model = compressed(network)
+    used = {one.key: one.read_values() for one in network.tensors}
+    for name, values in weights_of(decompress(model)).items():
+        np.testing.assert_array_equal(values, used[name])
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("PaletteDecode") == 2
+    assert kinds.count("BundleDecode") == 1
+    blobs = {
+        node.output[0]: len(attribute.t.raw_data)
+        for node in model.graph.node
+        for attribute in node.attribute
+        if attribute.type == onnx.AttributeProto.TENSOR
+    }
+    for key in ("fc1.weight", "fc2.weight"):
+        assert bits[key] == 8 * blobs[key]
 
 
 def test_filters_are_made_of_large_weights_that_are_not_zero_the_largest_first() -> None:
