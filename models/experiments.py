@@ -172,7 +172,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         recipe=WeightlessRecipe(
             include=("fc1.weight",),
             augment="affine",
-            rate_weight=1.0,
+            rate_weight=0.25,
             unit_weight=2.0,
             begin=Stage(2, 2e-3, schedule="constant"),
             sparsify=Stage(10, 2e-3),
