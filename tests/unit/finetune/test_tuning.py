@@ -196,7 +196,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         InputError,
         "labels must be 0 to 4, the classes of the model, got 5",
     ),
-    "no such recipe": ({"recipe": "fast"}, InputError, "one of lossless, noisy, weightless, got no"),
+    "no such recipe": ({"recipe": "fast"}, InputError, "one of lossless, noisy, weightless, got"),
     "no epochs": ({"epochs": 0}, InputError, "epochs must be above 0, got 0"),
     "no such device": ({"torch_device": "abacus"}, InputError, "got 'abacus': "),
     "a glob without a match": (
