@@ -9,7 +9,7 @@ from torch import fx, nn
 
 from wl_onnx.errors import InputError
 
-__all__ = ["AttributeNames", "read_names", "write_names"]
+__all__ = ["AttributeNames", "name_parameters", "read_names", "write_names"]
 
 _KEY = "initializer_names"
 
@@ -54,6 +54,20 @@ def read_names(module: nn.Module) -> dict[str, str]:
             f"{type(module).__name__}"
         )
     return dict(names)
+
+
+def name_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """What trains, by name in the graph: behind its parametrisation where it has one.
+
+    Raises:
+        InputError: the module is not from `to_torch`.
+    """
+    names = read_names(module)
+    found = {}
+    for path, parameter in module.named_parameters():
+        attribute = path.removeprefix("parametrizations.").removesuffix(".original")
+        found[names.get(attribute, attribute)] = parameter
+    return found
 
 
 def _is_taken(name: str) -> bool:

@@ -10,7 +10,7 @@ import onnx
 import torch
 from torch import nn
 
-from wl_onnx.finetune.attribute_names import read_names
+from wl_onnx.finetune.attribute_names import name_parameters
 from wl_onnx.finetune.bridge import to_onnx, to_torch
 from wl_onnx.finetune.filter_coding import FilteredWeight, encode_levels
 from wl_onnx.finetune.levels import Levels, choose_level_step
@@ -61,14 +61,11 @@ class Network:
 
         The order in which tensors were treated is none that an optimiser's state could be kept by.
         """
-        names = read_names(self.module)
-        found = {}
-        for path, parameter in self.module.named_parameters():
-            attribute = path.removeprefix("parametrizations.").removesuffix(".original")
-            name = names.get(attribute, attribute)
-            if not any(fnmatch.fnmatchcase(name, glob) for glob in self._recipe.exclude):
-                found[name] = parameter
-        return [found[name] for name in sorted(found)]
+        return [
+            parameter
+            for name, parameter in sorted(name_parameters(self.module).items())
+            if not any(fnmatch.fnmatchcase(name, glob) for glob in self._recipe.exclude)
+        ]
 
     @property
     def is_quantized(self) -> bool:

@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 from wl_onnx.errors import InputError
 from wl_onnx.evaluation import Limits, MonteCarloValidator, load_feeds
 from wl_onnx.evaluation.inputs import LABELS
-from wl_onnx.finetune.attribute_names import read_names
+from wl_onnx.finetune.attribute_names import name_parameters, read_names
 from wl_onnx.finetune.device_noise import NoisyRead
 from wl_onnx.finetune.export import export_model
 from wl_onnx.finetune.noisy_recipe import NoisyRecipe
@@ -226,12 +226,8 @@ def _train(weights: Sequence[_NoisyWeight], job: Job, recipe: NoisyRecipe) -> Ru
 
 def _choose_parameters(module: nn.Module, recipe: NoisyRecipe) -> list[nn.Parameter]:
     """What the recipe selects, as it is trained: behind its parametrisation where it has one."""
-    places = {f"parametrizations.{key}.original": name for key, name in read_names(module).items()}
-    places |= read_names(module)
     return [
-        parameter
-        for key, parameter in module.named_parameters()
-        if recipe.selects(places.get(key, key))
+        parameter for name, parameter in name_parameters(module).items() if recipe.selects(name)
     ]
 
 
