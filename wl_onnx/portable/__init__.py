@@ -1,0 +1,1 @@
+"""Weights as standard operators, which any onnxruntime folds into constants."""
