@@ -35,6 +35,8 @@ class Network:
     Args:
         proto: the graph; not changed.
         recipe: which weights are selected, and how they are coded.
+        module: what `to_torch` made of it, to be trained; None: it is made here.
+        update_statistics: see `to_torch`; of every module that is made here.
 
     Attributes:
         proto: the graph as it is now, with the values of its last rebuilding.
@@ -44,15 +46,25 @@ class Network:
         lossless_bits: by weight key, what those took without loss.
     """
 
-    def __init__(self, proto: onnx.ModelProto, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        proto: onnx.ModelProto,
+        recipe: Recipe,
+        *,
+        module: nn.Module | None = None,
+        update_statistics: bool = False,
+    ) -> None:
         self._recipe = recipe
+        self._update_statistics = update_statistics
         self.filters: dict[str, FilteredWeight] = {}
         self.lossless_bits: dict[str, int] = {}
-        self._build(proto)
+        self._build(proto, module)
 
-    def _build(self, proto: onnx.ModelProto) -> None:
+    def _build(self, proto: onnx.ModelProto, module: nn.Module | None = None) -> None:
         self.proto = proto
-        self.module: nn.Module = to_torch(proto)
+        self.module: nn.Module = (
+            to_torch(proto, update_statistics=self._update_statistics) if module is None else module
+        )
         self.tensors = find_tensors(self.module, load_model(proto), self._recipe)
 
     @property
@@ -210,9 +222,12 @@ class Network:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], recipe: Recipe) -> Network:
-        """The network that a state is of."""
-        network = cls(onnx.ModelProto.FromString(state["proto"]), recipe)
+    def from_state(
+        cls, state: Mapping[str, Any], recipe: Recipe, *, update_statistics: bool = False
+    ) -> Network:
+        """The network that a state is of; see the class."""
+        proto = onnx.ModelProto.FromString(state["proto"])
+        network = cls(proto, recipe, update_statistics=update_statistics)
         network.lossless_bits = dict(state["lossless_bits"])
         for one in network.tensors:
             if one.key in state["filters"]:

@@ -63,6 +63,7 @@ def run(job: Job) -> Result:
     training = WeightlessTraining(
         job.model,
         recipe,
+        module=job.module,
         make_trainer=job.make_trainer,
         num_samples=job.data.num_samples,
         target=target,

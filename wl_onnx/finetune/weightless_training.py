@@ -44,6 +44,7 @@ class WeightlessTraining:
     Args:
         proto: the model; not changed.
         recipe: of the stages; with the codec "palette" there are no filters.
+        module: what `to_torch` made of the model as the recipe has it; it is trained.
         make_trainer: makes a trainer of a module.
         num_samples: samples of the training data.
         target: what is to be met.
@@ -60,6 +61,7 @@ class WeightlessTraining:
         proto: onnx.ModelProto,
         recipe: WeightlessRecipe,
         *,
+        module: nn.Module,
         make_trainer: Callable[[nn.Module], Trainer],
         num_samples: int,
         target: RateTarget | None = None,
@@ -78,11 +80,13 @@ class WeightlessTraining:
         self._resumed: TrainerState | None = None
         trials: list[RateTrial] = []
         if state is None:
-            self.network = Network(proto, self._coding)
+            self.network = Network(
+                proto, self._coding, module=module, update_statistics=recipe.update_statistics
+            )
             self._scales = self._measure_scales()
             self._rate_weight = recipe.rate_weight
         else:
-            self.network = Network.from_state(state["network"], self._coding)
+            self.network = self._restore(state["network"])
             self._stage = state["stage"]
             self._scales = dict(state["scales"])
             self._rate_weight = state["rate_weight"]
@@ -166,9 +170,14 @@ class WeightlessTraining:
             if trial in (self._search.best, self._search.closest):
                 self._best = self.network.get_state()
         assert self._best is not None  # noqa: S101  there is a round at least
-        self.network = Network.from_state(self._best, self._coding)
+        self.network = self._restore(self._best)
         self._best = None
         self._stage = "encode"
+
+    def _restore(self, state: State) -> Network:
+        return Network.from_state(
+            state, self._coding, update_statistics=self._recipe.update_statistics
+        )
 
     def _encode(self) -> None:
         recipe = self._recipe

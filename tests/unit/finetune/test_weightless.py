@@ -40,9 +40,16 @@ def run(recipe: WeightlessRecipe = RECIPE, **arguments: Any) -> Result:
     )
 
 
+def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """As the model decodes them."""
+    return {
+        one.name: onnx.numpy_helper.to_array(one) for one in decompress(model).graph.initializer
+    }
+
+
 def accuracy(model: onnx.ModelProto) -> float:
     """By NumPy, of the weights that the model decodes to."""
-    w = {one.name: onnx.numpy_helper.to_array(one) for one in decompress(model).graph.initializer}
+    w = weights_of(model)
     hidden = np.maximum(VALIDATION.inputs["x"] @ w["fc1.weight"].T + w["fc1.bias"], 0)
     scores = hidden @ w["fc2.weight"].T + w["fc2.bias"]
     return float((scores.argmax(1) == VALIDATION.labels).mean())
@@ -63,10 +70,7 @@ def test_a_model_becomes_small_and_stays_right(codec: Any) -> None:
     codecs = {tensor["name"]: tensor["codec"] for tensor in report["tensors"]}
     assert codecs["fc1.weight"] == ("bloomier" if codec == "bloomier" else "bundle")
     # The features that tell nothing about the class are no longer read.
-    w = {
-        one.name: onnx.numpy_helper.to_array(one)
-        for one in decompress(result.model).graph.initializer
-    }
+    w = weights_of(result.model)
     energy = np.square(w["fc1.weight"]).sum(0)
     share = 0.9 if codec == "palette" else 0.6  # false positives read all of them
     assert energy[:3].sum() > share * energy.sum()
@@ -137,12 +141,42 @@ def test_what_is_not_included_trains_and_what_is_excluded_does_not() -> None:
     recipe = dataclasses.replace(RECIPE, include=("fc1.*",), remove_units=False)
     for excluded in ((), ("*.bias",)):
         result = run(dataclasses.replace(recipe, exclude=excluded))
-        after = {
-            one.name: onnx.numpy_helper.to_array(one)
-            for one in decompress(result.model).graph.initializer
-        }
+        after = weights_of(result.model)
         unchanged = {name for name, values in before.items() if np.array_equal(after[name], values)}
         assert unchanged == ({"fc1.bias", "fc2.bias"} if excluded else set())
         codecs = {one["name"]: one["codec"] for one in result.report["tensors"]}
         assert codecs["fc1.weight"] == "bloomier"
         assert codecs["fc2.weight"] == "none"
+
+
+def with_normalisation() -> onnx.ModelProto:
+    """The perceptron with a normalisation behind its first product, of statistics far off."""
+    model = perceptron.trained()
+    first = model.graph.node[0]
+    first.output[0] = "n"
+    size = perceptron.HIDDEN
+    arrays = {"scale": 1, "shift": 0, "mean": 0.5, "variance": 1}
+    for name, value in arrays.items():
+        array = np.full(size, value, np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    node = onnx.helper.make_node("BatchNormalization", ["n", *arrays], ["a"], momentum=0.8)
+    model.graph.node.insert(1, node)
+    return model
+
+
+@pytest.mark.parametrize("update", [True, False])
+def test_statistics_are_updated_where_the_recipe_says_so(update: bool) -> None:
+    recipe = dataclasses.replace(
+        RECIPE, codec="palette", update_statistics=update, remove_units=False
+    )
+    result = finetune(with_normalisation(), data=TRAIN, validation_data=VALIDATION, recipe=recipe)
+    w = weights_of(result.model)
+    if not update:
+        assert (w["mean"] == 0.5).all()
+        assert (w["variance"] == 1).all()
+        return
+    # The weights hardly move at the end, so that these are about the statistics of all samples.
+    hidden = TRAIN.inputs["x"] @ w["fc1.weight"].T + w["fc1.bias"]
+    scale = hidden.std(0).max()
+    np.testing.assert_allclose(w["mean"], hidden.mean(0), atol=0.1 * scale)
+    np.testing.assert_allclose(w["variance"], hidden.var(0), rtol=0.25, atol=1e-3)
