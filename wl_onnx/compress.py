@@ -9,11 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from wl_onnx.errors import InputError
 from wl_onnx.evaluation import Limits, ValidationFn
-from wl_onnx.evaluation.tensor_report import (
-    format_errors,
-    summarize_file,
-    summarize_weights,
-)
 from wl_onnx.graph import (
     CompressibleModel,
     WeightSite,
@@ -23,8 +18,6 @@ from wl_onnx.graph import (
     is_compressed,
     load_model,
     measure_file,
-    measure_parts,
-    measure_tensors,
     require_uncompressed,
     restore_weights,
     save_model,
@@ -44,10 +37,11 @@ from wl_onnx.result import (
     as_proto,
     check_globs,
     describe_recipe,
+    form_metadata,
+    form_report,
     report_all,
 )
 from wl_onnx.runtime.weights import WeightDecoder
-from wl_onnx.version import __version__
 
 if TYPE_CHECKING:
     import onnx
@@ -142,7 +136,7 @@ def compress(
     sites = find_weights(loaded)
     if carried is not None:
         carried.check_weights(loaded.name, _find_planned(loaded, sites, is_calibrated))
-    check_globs(recipe, sites)
+    check_globs(recipe.globs, [site.key for site in sites])
 
     if is_calibrated:
         goal = Goal(data, validation_data, limits, target_size, max_trials, calibration_cache)
@@ -156,14 +150,7 @@ def compress(
         made = Plan.of_recipe(loaded.name, source.sha256, recipe, sites, encoded)
     reports = report_all(sites, assembly, reasons)
     if assembly.codecs:
-        metadata = {
-            "version": __version__,
-            "recipe": describe_recipe(recipe),
-            "source_sha256": source.sha256,
-            "source_bytes": str(source.file_bytes),
-            "seed": str(recipe.seed),
-            "errors": format_errors(reports),
-        }
+        metadata = form_metadata(source, reports, recipe=describe_recipe(recipe), seed=recipe.seed)
         assembly.apply(loaded, blobs=recipe.blobs, metadata=metadata)
         if measure_file(loaded) >= plain_bytes and not recipe.allow_growth:
             reason = "shrinks by no more than the metadata adds"
@@ -177,11 +164,7 @@ def compress(
         _log.warning("no weight of %s shrinks: the model is kept as it is", loaded.name)
     if output is not None:
         save_model(loaded, output, force=force)
-    report = {
-        "file": summarize_file(source.file_bytes, measure_parts(loaded)),
-        "weights": summarize_weights(source.tensor_bytes, measure_tensors(loaded)),
-        "tensors": [tensor.as_dict() for tensor in reports],
-    }
+    report = form_report(source, loaded, reports)
     if found is not None and found.search:
         report["search"] = dict(found.search)
     return Result(as_proto(loaded, output), report, made.describe(report))

@@ -140,6 +140,11 @@ class Recipe:
             return None
         return dataclasses.replace(self, rules=(), **changes) if changes else self
 
+    @property
+    def globs(self) -> tuple[str, ...]:
+        """All globs over names: of `include`, of `exclude` and of the rules."""
+        return (*self.include, *self.exclude, *(rule.match for rule in self.rules))
+
     def selects(self, name: str) -> bool:
         """Whether `include` and `exclude` leave the tensor of this name in."""
         included = not self.include or any(fnmatch.fnmatchcase(name, g) for g in self.include)

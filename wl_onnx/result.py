@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from wl_onnx.errors import InputError
-from wl_onnx.evaluation.tensor_report import TensorReport
+from wl_onnx.evaluation.tensor_report import (
+    TensorReport,
+    format_errors,
+    summarize_file,
+    summarize_weights,
+)
 from wl_onnx.graph import (
     CompressibleModel,
     Parameter,
@@ -19,13 +25,15 @@ from wl_onnx.graph import (
     fits_in_proto,
     hash_source,
     measure_file,
+    measure_parts,
     measure_tensors,
     to_proto,
 )
-from wl_onnx.recipe import Recipe
+from wl_onnx.version import __version__
 
 if TYPE_CHECKING:
     from wl_onnx.planning.assembly import Assembly
+    from wl_onnx.recipe import Recipe
 
 __all__ = [
     "Model",
@@ -35,6 +43,8 @@ __all__ = [
     "as_proto",
     "check_globs",
     "describe_recipe",
+    "form_metadata",
+    "form_report",
     "report_all",
 ]
 
@@ -75,19 +85,24 @@ class Source:
         return cls(measure_file(model), measure_tensors(model), hash_source(model))
 
 
-def check_globs(recipe: Recipe, sites: Iterable[WeightSite]) -> None:
-    """Refuses globs of a recipe that no weight matches.
+def check_globs(
+    globs: Iterable[str], names: Sequence[str], *, wanted: str = "a weight's name"
+) -> None:
+    """Refuses globs that match nothing.
+
+    Args:
+        globs: as a recipe has them.
+        names: what they are to match.
+        wanted: what these are, for the message.
 
     Raises:
         InputError: one matches nothing.
     """
-    keys = [site.key for site in sites]
-    globs = [*recipe.include, *recipe.exclude, *(rule.match for rule in recipe.rules)]
     for glob in globs:
-        if not any(Recipe(include=(glob,)).selects(key) for key in keys):
-            known = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
+        if not any(fnmatch.fnmatchcase(name, glob) for name in names):
+            known = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
             raise InputError(
-                f"cannot select weights: {glob} must match a weight's name, got no match among "
+                f"cannot select weights: {glob} must match {wanted}, got no match among "
                 f"{known or 'none'}"
             )
 
@@ -127,6 +142,51 @@ def describe_recipe(recipe: Recipe) -> str:
     fields = dataclasses.asdict(recipe)
     del fields["threads"]
     return json.dumps(fields, separators=(",", ":"))
+
+
+def form_metadata(
+    source: Source,
+    reports: Sequence[TensorReport],
+    *,
+    recipe: str,
+    seed: int,
+    others: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """What a file tells of itself, for `write_metadata`.
+
+    Args:
+        source: the original.
+        reports: what became of each weight.
+        recipe: the fields that decide about the bytes, as JSON.
+        seed: of all that was drawn.
+        others: what the job tells beside.
+    """
+    return {
+        "version": __version__,
+        "recipe": recipe,
+        **(others or {}),
+        "source_sha256": source.sha256,
+        "source_bytes": str(source.file_bytes),
+        "seed": str(seed),
+        "errors": format_errors(reports),
+    }
+
+
+def form_report(
+    source: Source, model: CompressibleModel, reports: Sequence[TensorReport]
+) -> dict[str, Any]:
+    """The report's `file`, `weights` and `tensors`.
+
+    Args:
+        source: the original.
+        model: what was made of it.
+        reports: what became of each weight.
+    """
+    return {
+        "file": summarize_file(source.file_bytes, measure_parts(model)),
+        "weights": summarize_weights(source.tensor_bytes, measure_tensors(model)),
+        "tensors": [one.as_dict() for one in reports],
+    }
 
 
 def as_proto(model: CompressibleModel, output: str | os.PathLike[str] | None) -> onnx.ModelProto:

@@ -12,7 +12,6 @@ from wl_onnx.analog.storage import Storage
 from wl_onnx.errors import InputError
 from wl_onnx.evaluation import Limits, MonteCarloValidator
 from wl_onnx.evaluation.cell_count import count_cells, count_weights
-from wl_onnx.evaluation.tensor_report import format_errors, summarize_file, summarize_weights
 from wl_onnx.graph import (
     AnalogDefaults,
     check_analog_inputs,
@@ -20,8 +19,6 @@ from wl_onnx.graph import (
     find_stored,
     find_weights,
     load_model,
-    measure_parts,
-    measure_tensors,
     require_uncompressed,
     save_model,
 )
@@ -48,10 +45,11 @@ from wl_onnx.result import (
     as_proto,
     check_globs,
     describe_recipe,
+    form_metadata,
+    form_report,
     report_all,
 )
 from wl_onnx.runtime.weights import WeightReader
-from wl_onnx.version import __version__
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -136,7 +134,7 @@ def store(
     source = Source.of(loaded)
     original = load_model(loaded.proto, folder=loaded.folder)
     sites = find_weights(loaded)
-    check_globs(recipe, sites)
+    check_globs(recipe.globs, [site.key for site in sites])
     chosen = _choose(loaded.name, sites, recipe)
     prepared = None
     if data is not None:
@@ -160,16 +158,13 @@ def store(
         loaded, num_weights=count_weights(original),
         digital_bits_per_cell=storage.digital_bits_per_cell,
     )  # fmt: skip
-    metadata = {
-        "version": __version__,
-        "recipe": describe_recipe(recipe),
+    cells = {
         "device": storage.device.name,
         "cells_per_weight": f"{ledger.per_weight:.6g}",
-        "source_sha256": source.sha256,
-        "source_bytes": str(source.file_bytes),
-        "seed": str(storage.seed),
-        "errors": format_errors(reports),
     }
+    metadata = form_metadata(
+        source, reports, recipe=describe_recipe(recipe), seed=storage.seed, others=cells
+    )
     write_metadata(loaded, metadata)
     search, palette_cells = dict(found.search), found.palette_cells
     if prepared is not None:
@@ -186,9 +181,7 @@ def store(
     if output is not None:
         save_model(loaded, output, force=force)
     report = {
-        "file": summarize_file(source.file_bytes, measure_parts(loaded)),
-        "weights": summarize_weights(source.tensor_bytes, measure_tensors(loaded)),
-        "tensors": [tensor.as_dict() for tensor in reports],
+        **form_report(source, loaded, reports),
         "cells": ledger.as_dict(),
         "baselines": find_baselines(original, storage, palette_cells),
     }

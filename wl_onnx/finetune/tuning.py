@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import importlib
 import os
 from pathlib import Path
@@ -27,7 +26,7 @@ from wl_onnx.graph import (
     save_model,
     to_proto,
 )
-from wl_onnx.result import Result, Source, as_proto
+from wl_onnx.result import Result, Source, as_proto, check_globs
 from wl_onnx.runtime.opening import open_model
 
 if TYPE_CHECKING:
@@ -219,13 +218,8 @@ def _check_checkpoint(
 def _check_globs(recipe: FinetuneRecipe, module: nn.Module) -> None:
     names = initializer_names(module)
     trained = [names[key] for key, _ in module.named_parameters() if key in names]
-    for glob in (*recipe.include, *recipe.exclude):
-        if not any(fnmatch.fnmatchcase(name, glob) for name in trained):
-            known = ", ".join(trained[:8]) + (", ..." if len(trained) > 8 else "")
-            raise InputError(
-                f"cannot select weights: {glob} must match the name of one that trains, got no "
-                f"match among {known or 'none'}"
-            )
+    globs = (*recipe.include, *recipe.exclude)
+    check_globs(globs, trained, wanted="the name of one that trains")
 
 
 def _read_data(

@@ -6,12 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from wl_onnx.errors import InputError
-from wl_onnx.evaluation.tensor_report import (
-    TensorReport,
-    format_errors,
-    summarize_file,
-    summarize_weights,
-)
 from wl_onnx.finetune.rate_search import RateTarget, RateTrial
 from wl_onnx.finetune.weightless_recipe import WeightlessRecipe
 from wl_onnx.finetune.weightless_training import WeightlessTraining
@@ -19,15 +13,13 @@ from wl_onnx.graph import (
     find_parameters,
     find_weights,
     load_model,
-    measure_parts,
-    measure_tensors,
     to_proto,
 )
 from wl_onnx.planning.optimize import UnmetError
-from wl_onnx.result import Result, report_all
-from wl_onnx.version import __version__
+from wl_onnx.result import Result, form_metadata, form_report, report_all
 
 if TYPE_CHECKING:
+    from wl_onnx.evaluation.tensor_report import TensorReport
     from wl_onnx.finetune.job import Job
     from wl_onnx.finetune.network import Network
 
@@ -98,21 +90,10 @@ def _finish(job: Job, network: Network) -> Result:
     reasons = {site.key: site.skip_reason or "is not trained" for site in sites}
     reasons = {key: reason for key, reason in reasons.items() if key not in assembly.codecs}
     reports = _compare(job, report_all(sites, assembly, reasons))
-    metadata = {
-        "version": __version__,
-        "recipe": job.recipe.describe_changes(),
-        "source_sha256": job.source.sha256,
-        "source_bytes": str(job.source.file_bytes),
-        "seed": str(job.seed),
-        "errors": format_errors(reports),
-    }
+    recipe = job.recipe.describe_changes()
+    metadata = form_metadata(job.source, reports, recipe=recipe, seed=job.seed)
     assembly.apply(loaded, metadata=metadata)
-    report = {
-        "file": summarize_file(job.source.file_bytes, measure_parts(loaded)),
-        "weights": summarize_weights(job.source.tensor_bytes, measure_tensors(loaded)),
-        "tensors": [tensor.as_dict() for tensor in reports],
-    }
-    return Result(to_proto(loaded), report, {})
+    return Result(to_proto(loaded), form_report(job.source, loaded, reports), {})
 
 
 def _compare(job: Job, reports: list[TensorReport]) -> list[TensorReport]:
