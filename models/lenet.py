@@ -13,11 +13,10 @@ on.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from accuracy import measure_accuracy
@@ -27,18 +26,12 @@ from mnist import read_mnist, to_input
 from rich.console import Console
 from script_command import run_script
 from script_files import check_folder, replacing
-from training import BATCH_SIZE, Descent, require_torch, training_bar
+from training import BATCH_SIZE, Descent, load_augmentation, require_torch, training_bar
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from torch import Tensor
 
 MAX_LEARNING_RATE = 0.1
-
-# A random affine map of each training image.
-MAX_ROTATION_RAD = math.radians(10)
-MAX_SCALE_LOG = 0.1
-MAX_SHIFT = 2 / 14  # two pixels, where the image spans -1..1
 
 
 def train(
@@ -75,6 +68,7 @@ def train(
     parameters = draw_parameters(layers, generator)
     x = torch.from_numpy(to_input(images))
     y = torch.from_numpy(labels.astype(np.int64))
+    augment = load_augmentation("affine")
     num_batches = max(1, len(x) // BATCH_SIZE)
     num_steps = epochs * num_batches
     descent = Descent(parameters.values(), MAX_LEARNING_RATE, num_steps)
@@ -83,26 +77,10 @@ def train(
             order = torch.randperm(len(x), generator=generator)
         start = (step % num_batches) * BATCH_SIZE
         batch = order[start : start + BATCH_SIZE]
-        logits = forward(layers, parameters, _warp(x[batch], generator))
+        logits = forward(layers, parameters, augment(x[batch], generator))
         descent.step(functional.cross_entropy(logits, y[batch]))
         progress(step + 1, num_steps, descent.mean_loss)
     return {name: tensor.detach().numpy() for name, tensor in parameters.items()}
-
-
-def _warp(images: Tensor, generator: Any) -> Tensor:
-    """Each image under a random rotation, scale and shift of its own."""
-    import torch
-    from torch.nn import functional
-
-    def uniform(bound: float, *shape: int) -> Tensor:
-        return torch.empty(len(images), *shape).uniform_(-bound, bound, generator=generator)
-
-    angle, scale = uniform(MAX_ROTATION_RAD), uniform(MAX_SCALE_LOG).exp()
-    cosine, sine = angle.cos() * scale, angle.sin() * scale
-    rows = torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
-    maps = torch.cat([rows, uniform(MAX_SHIFT, 2, 1)], 2)
-    grid = functional.affine_grid(maps, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False)
 
 
 def write_digits(path: Path, mnist: Mapping[str, npt.NDArray[np.uint8]], count: int) -> None:

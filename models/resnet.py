@@ -16,24 +16,30 @@ import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from accuracy import measure_accuracy
-from cifar10 import IMAGE_SIZE, read_cifar10, to_input
+from cifar10 import read_cifar10, to_input
 from image_model import write_measured
 from resnet_network import build_module, build_onnx, fold
 from rich.console import Console
 from script_command import ScriptError, run_script
 from script_files import check_folder, replacing
-from training import BATCH_SIZE, Descent, require_torch, set_threads, training_bar
+from training import (
+    BATCH_SIZE,
+    Descent,
+    load_augmentation,
+    require_torch,
+    set_threads,
+    training_bar,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
 MAX_LEARNING_RATE = 0.2
-MAX_SHIFT = 4  # pixels
 
 
 def train(
@@ -69,8 +75,8 @@ def train(
     torch.manual_seed(seed)
     module = build_module()
     x = torch.from_numpy(to_input(images))
-    padded = functional.pad(x, (MAX_SHIFT,) * 4)
     y = torch.from_numpy(labels.astype(np.int64))
+    augment = load_augmentation("mirror")
     num_batches = max(1, len(x) // BATCH_SIZE)
     num_steps = epochs * num_batches
     descent = Descent(
@@ -82,7 +88,7 @@ def train(
         order = torch.randperm(len(x), generator=generator)
         for index in range(num_batches):
             batch = order[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]
-            inputs = _augment(padded, batch, generator)
+            inputs = augment(x[batch], generator)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = module(inputs.contiguous(memory_format=torch.channels_last))
             descent.step(functional.cross_entropy(logits.float(), y[batch]))
@@ -122,24 +128,6 @@ def _resume(checkpoint: Path, module: nn.Module, descent: Descent, run: tuple[in
             f"cannot go on from {checkpoint}: it must be a checkpoint of this run, got: {reason}; "
             "remove it to begin anew"
         ) from error
-
-
-def _augment(padded: Tensor, batch: Tensor, generator: Any) -> Tensor:
-    """The images of a batch, each shifted by up to `MAX_SHIFT` pixels, half of them mirrored."""
-    import torch
-
-    count = len(batch)
-    offsets = torch.randint(0, 2 * MAX_SHIFT + 1, (2, count, 1), generator=generator)
-    columns = torch.arange(IMAGE_SIZE).expand(count, -1)
-    is_mirrored = torch.rand(count, 1, generator=generator) < 0.5
-    columns = torch.where(is_mirrored, IMAGE_SIZE - 1 - columns, columns) + offsets[0]
-    rows = torch.arange(IMAGE_SIZE) + offsets[1]
-    return padded[
-        batch[:, None, None, None],
-        torch.arange(3)[None, :, None, None],
-        rows[:, None, :, None],
-        columns[:, None, None, :],
-    ]
 
 
 def _measure_statistics(module: nn.Module, x: Tensor) -> None:

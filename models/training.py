@@ -1,4 +1,4 @@
-"""What the scripts that train have in common: torch, the steps of SGD, the progress bar."""
+"""What the scripts that train have in common: images, the steps of SGD, the progress bar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from script_command import ScriptError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 BATCH_SIZE = 128
 MOMENTUM = 0.9
@@ -40,6 +40,19 @@ def set_threads(count: int) -> None:
             import torch
 
             torch.set_num_threads(count)
+
+
+def load_augmentation(name: str) -> Callable[[Tensor, Generator], Tensor]:
+    """Takes images float32 [n, channels, height, width] and a generator, gives changed ones.
+
+    Args:
+        name: see `find_augmentation`; not "none".
+    """
+    from wl_onnx.finetune.augmentation import find_augmentation
+
+    augment = find_augmentation(name)
+    assert augment is not None  # noqa: S101  the caller's own error
+    return lambda images, generator: augment((images,), generator)[0]
 
 
 class Descent:
