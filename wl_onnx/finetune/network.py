@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import onnx
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from wl_onnx.finetune.attribute_names import name_parameters
 from wl_onnx.finetune.bridge import to_onnx, to_torch
-from wl_onnx.finetune.filter_coding import FilteredWeight, encode_levels
+from wl_onnx.finetune.filter_coding import FilteredWeight, encode_levels, measure_filter
 from wl_onnx.finetune.levels import Levels, choose_level_step
 from wl_onnx.finetune.packing import measure_levels, pack
 from wl_onnx.finetune.parametrizations import Clustered
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from wl_onnx.recipe import Recipe
 
 __all__ = ["Network"]
+
+_Coded = TypeVar("_Coded")
 
 
 class Network:
@@ -126,16 +128,17 @@ class Network:
             one: used as levels, not all of them 0.
             share: see `encode_levels`.
         """
-        filtered = self._make_filter(one, share)
+        filtered = self._code(one, share, encode_levels)
         self.lossless_bits[one.key] = self.measure_bits()[one.key]
         self._use_filter(one, filtered)
         return filtered
 
-    def _make_filter(self, one: TrainedTensor, share: float) -> FilteredWeight:
+    def _code(self, one: TrainedTensor, share: float, code: Callable[..., _Coded]) -> _Coded:
+        """What a function of `filter_coding` gives for a tensor."""
         treatment = one.treatment
         assert isinstance(treatment, Levels)  # noqa: S101  the caller's own error
         own = self._recipe.for_tensor(one.key) or self._recipe
-        return encode_levels(one.key, one.read_levels(), treatment.step, share=share, recipe=own)
+        return code(one.key, one.read_levels(), treatment.step, share=share, recipe=own)
 
     def _use_filter(self, one: TrainedTensor, filtered: FilteredWeight) -> None:
         self.filters[one.key] = filtered
@@ -172,7 +175,7 @@ class Network:
         """
         bits = self.measure_bits()
         for one in self.find_filterable(min_elements):
-            bits[one.key] = 8 * len(self._make_filter(one, share).blob)
+            bits[one.key] = self._code(one, share, measure_filter)
         return -(-sum(bits.values()) // 8)
 
     def find_filterable(self, min_elements: int) -> list[TrainedTensor]:

@@ -107,8 +107,7 @@ def _code_part(one: TrainedTensor) -> CodedLayer:
 def _code_palette(one: TrainedTensor, recipe: Recipe) -> CodedLayer:
     blob = _encode_palette(one, recipe.threads)
     info = palette.inspect(blob)
-    codes = palette.decode_codes(blob, threads=recipe.threads)
-    counts = np.bincount(codes.reshape(-1), minlength=info.num_clusters)
+    counts = np.bincount(_to_codes(one.read_levels()), minlength=info.num_clusters)
     fields = {**palette_fields(info, counts), "epsilon": 0.0, "error_share": 0.0}
     return CodedLayer("palette", blob, None, 8 * len(blob), _values(one), 0.0, fields)
 
@@ -119,12 +118,18 @@ def _encode_palette(one: TrainedTensor, threads: int) -> bytes:
     levels = one.read_levels().reshape(-1)
     codebook = np.arange(levels.min(), levels.max() + 1) * np.float64(treatment.step)
     return palette.encode(
-        (levels - levels.min()).astype(np.uint16),
+        _to_codes(levels),
         codebook=codebook,
         row_length=row_lengths(one.shape),
         codebook_type=_find_exact_type(codebook),
         threads=threads,
     )
+
+
+def _to_codes(levels: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+    """Of each weight the index of its centroid: centroids are all levels from least to greatest."""
+    codes: npt.NDArray[np.uint16] = (levels - levels.min()).astype(np.uint16)
+    return codes.reshape(-1)
 
 
 def _fits_in_bundle(tensors: Sequence[TrainedTensor]) -> bool:

@@ -12,7 +12,7 @@ from wl_onnx.recipe import Recipe
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from wl_onnx.finetune.filter_coding import FilteredWeight, encode_levels
+from wl_onnx.finetune.filter_coding import FilteredWeight, encode_levels, measure_filter
 
 STEP = 0.25
 
@@ -46,6 +46,13 @@ def test_false_positives_have_about_the_energy_that_they_may(layout: str, share:
     assert false <= 1.3 * share * energy
     assert false >= 0.2 * share * energy
     assert found.describe()["epsilon"] == pytest.approx(false / energy, rel=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["ribbon", "prefix"])
+def test_bits_that_are_told_are_those_of_the_filter(layout: str) -> None:
+    recipe = Recipe(clusters=1, layout=layout)
+    found = encode_levels("w", draw(), STEP, share=0.3, recipe=recipe)
+    assert measure_filter("w", draw(), STEP, share=0.3, recipe=recipe) == 8 * len(found.blob)
 
 
 def test_given_bits_are_used() -> None:
