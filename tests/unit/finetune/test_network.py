@@ -109,8 +109,10 @@ def test_large_models_become_palettes(monkeypatch: pytest.MonkeyPatch) -> None:
         for attribute in node.attribute
         if attribute.type == onnx.AttributeProto.TENSOR
     }
+    fields = network.pack()[1].fields
     for key in ("fc1.weight", "fc2.weight"):
         assert bits[key] == 8 * blobs[key]
+        assert fields[key]["num_nonzero"] == np.count_nonzero(used[key])
 
 
 def test_filters_are_made_of_large_weights_that_are_not_zero_the_largest_first() -> None:
