@@ -45,7 +45,11 @@ def test_types_are_right() -> None:
 
 def test_cpp_is_formatted() -> None:
     tool = find_tool("clang-format")
-    folders = (ROOT / "custom_ops", ROOT / "tests" / "native")
+    folders = (
+        ROOT / "custom_ops",
+        ROOT / "tests" / "native",
+        ROOT / "tests" / "deployment" / "cpp",
+    )
     files = sorted(
         str(path)
         for folder in folders

@@ -1,0 +1,65 @@
+"""Models dense and with operators, and how a program is run on them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import wl_onnx
+from tests.deployment.forms import Case, Forms
+
+CODECS = ("bloomier", "palette")  # operators that have one blob each
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="session", params=["lenet5", "slim-320"])
+def case(
+    request: pytest.FixtureRequest,
+    find_model: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Case:
+    """LeNet-5, and a face detector of 96 nodes."""
+    path = find_model(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    (value,) = open_session(path).get_inputs()
+    dims = tuple(dim if isinstance(dim, int) else 2 for dim in value.shape)
+    values = np.random.default_rng(0).standard_normal(dims, np.float32)
+    values.tofile(folder / "input")
+
+    by_codec = {}
+    for codec in CODECS:
+        files = {form: folder / f"{codec}-{form}.onnx" for form in ("dense", "operators")}
+        wl_onnx.compress(path, files["operators"], recipe=wl_onnx.Recipe(codec=codec))
+        wl_onnx.decompress(files["operators"], files["dense"])
+        outputs = open_session(files["dense"]).run(None, {value.name: values})
+        expected = np.concatenate([output.ravel() for output in outputs])
+        by_codec[codec] = Forms(**files, expected=expected)
+    return Case(by_codec, source=folder / "input", dims=dims)
+
+
+@pytest.fixture
+def run_command(case: Case, tmp_path: Path) -> Callable[..., list[np.ndarray]]:
+    """Runs a program as `COMMAND... INPUT DIM,DIM... MODEL OUTPUT [MODEL OUTPUT]...`."""
+
+    def run(models: Sequence[Path], *command: str | Path) -> list[np.ndarray]:
+        outputs = [tmp_path / f"{index}" for index in range(len(models))]
+        pairs = [path for pair in zip(models, outputs, strict=True) for path in pair]
+        done = subprocess.run(
+            [*command, case.source, ",".join(map(str, case.dims)), *pairs],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return [np.fromfile(output, np.float32) for output in outputs]
+
+    return run
