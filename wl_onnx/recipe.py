@@ -151,16 +151,18 @@ class Recipe:
         return included and not any(fnmatch.fnmatchcase(name, g) for g in self.exclude)
 
 
-def load_recipe(source: str | Path, **overrides: Any) -> Recipe:
-    """A recipe from a TOML file or the name of a built-in one, with overrides on top.
+def load_recipe(source: str | Path | Mapping[str, Any], **overrides: Any) -> Recipe:
+    """A recipe from a TOML file, the name of a built-in one or fields, with overrides on top.
 
     Args:
-        source: path of a TOML file, or a built-in recipe's name.
-        **overrides: fields of `Recipe` that win over the file.
+        source: path of a TOML file, a built-in recipe's name, or the fields as TOML gives them.
+        **overrides: fields of `Recipe` that win over the source.
 
     Raises:
         InputError: no such recipe, not TOML, an unknown field, or a value out of range.
     """
+    if isinstance(source, Mapping):
+        return _from_table({**source, **overrides}, "from fields")
     return _from_table({**read_table(source, BUILTIN_RECIPES), **overrides}, str(source))
 
 

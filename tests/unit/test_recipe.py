@@ -175,3 +175,13 @@ def test_a_file_wins_over_a_built_in_recipe_of_its_name(
     monkeypatch.chdir(tmp_path)
     Path(name).write_text("seed = 77", encoding="utf-8")
     assert load_recipe(name).seed == 77
+
+
+def test_a_recipe_from_fields() -> None:
+    fields = {"codec": "palette", "rules": [{"match": "fc*", "clusters": 64}], "include": "fc*"}
+    recipe = load_recipe(fields, seed=3)
+    assert recipe == Recipe(
+        codec="palette", rules=(Rule("fc*", (("clusters", 64),)),), include=("fc*",), seed=3
+    )
+    with pytest.raises(InputError, match="cannot load recipe from fields: fields must be among"):
+        load_recipe({"colour": 1})
