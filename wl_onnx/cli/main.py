@@ -18,6 +18,7 @@ from wl_onnx.cli.finetune import finetune
 from wl_onnx.cli.inspect import inspect
 from wl_onnx.cli.store import store
 from wl_onnx.cli.sweep import sweep
+from wl_onnx.cli.zoo import zoo
 from wl_onnx.errors import WlOnnxError
 
 __all__ = ["app", "main"]
@@ -42,6 +43,7 @@ _COMMANDS = (
 )  # fmt: skip
 for command in _COMMANDS:
     app.command()(command)
+app.add_typer(zoo)
 
 
 def _print_version(wanted: bool) -> None:
