@@ -72,9 +72,9 @@ def prepare(original: Path, folder: Path, recipe: wl_onnx.Recipe) -> ModelFiles:
     return files
 
 
-def build_mlp(path: Path, *, layers: int = 4, width: int = 2048) -> Path:
+def build_mlp(path: Path, *, layers: int = 4, width: int = 2048, seed: int = 0) -> Path:
     """Gemm and ReLU in turn, as PyTorch writes them, with normal weights [width, width]."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     scale = np.float32((2 / width) ** 0.5)
     nodes, tensors = [], []
     value = "input"

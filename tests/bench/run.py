@@ -16,6 +16,7 @@ import decode_speed
 import filter_size
 import noise_speed
 import sessions
+import zoo_conversion
 from figures import Figure, as_json, print_figures
 from machine import describe_machine
 from rich.console import Console
@@ -31,6 +32,7 @@ _PARTS = {
     "noise_speed": noise_speed.measure,
     "analog_run": analog_run.measure,
     "sessions": sessions.measure,
+    "zoo_conversion": zoo_conversion.measure,
 }
 
 
