@@ -20,6 +20,7 @@ from wl_onnx.zoo.executors import InlineExecutor
 from wl_onnx.zoo.job import Job
 from wl_onnx.zoo.manifest import load_manifest
 from wl_onnx.zoo.obtain import default_cache, obtain
+from wl_onnx.zoo.results import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from wl_onnx.zoo.entry import Entry
@@ -67,11 +68,11 @@ def convert(
     """
     models = list(entries)
     folder = Path(out).absolute()
-    outputs = _place_outputs(models, folder)
     cached = Path(cache) if cache is not None else default_cache()
     # Local files first: they are compressed while others are on their way.
     order = sorted(range(len(models)), key=lambda index: models[index].address is not None)
     try:
+        outputs = _place_outputs(models, folder)
         folder.mkdir(parents=True, exist_ok=True)
         with _staging(folder) as staged:
             batch = Batch(models, outputs, folder, executor or InlineExecutor(), progress)
@@ -108,6 +109,11 @@ def _place_outputs(models: Sequence[Entry], folder: Path) -> list[Path]:
         if not output.resolve().is_relative_to(root) or output.resolve() == root:
             raise InputError(
                 f"cannot convert {entry.model}: its output must stay within {folder}, got {output}"
+            )
+        if output == folder / MANIFEST_NAME:
+            raise InputError(
+                f"cannot convert {entry.model}: its output must not be the manifest of the "
+                f"results, got {output}"
             )
         if output in outputs:
             other = outputs[output]

@@ -198,9 +198,15 @@ def _open(url: str, headers: dict[str, str]) -> Any:
 
 
 def _failure(url: str, error: BaseException) -> InputError:
+    if isinstance(error, urllib.error.HTTPError):
+        return InputError(
+            f"cannot download {url}: the server must give it, got {error.code} {error.reason}"
+        )
     reason = getattr(error, "reason", None) or error
-    code = f"{error.code} " if isinstance(error, urllib.error.HTTPError) else ""
-    return InputError(f"cannot download {url}: the server must give it, got {code}{reason}")
+    return InputError(
+        f"cannot download {url}: the server must answer, got {reason}; without a network, name "
+        "files or folders"
+    )
 
 
 def _size(path: Path) -> int:

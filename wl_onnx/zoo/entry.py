@@ -87,7 +87,7 @@ def check_model_path(model_path: str, where: str) -> None:
     """
     parts = model_path.split("/")
     is_plain = all(part not in ("", ".", "..") for part in parts)
-    has_odd = any(ord(char) < 32 or char in '\\:*?"<>|' for char in model_path)
+    has_odd = any(char in '\\:*?"<>|' for char in model_path)
     if not is_plain or has_odd:
         raise InputError(
             f"cannot use {where}: model_path must stay within its folder, got {model_path!r}"
@@ -107,7 +107,7 @@ def parse_entry(value: Any, source: str, where: str) -> Entry:
     """
     if not isinstance(value, Mapping):
         raise InputError(f"cannot use {where}: it must be an object, got {value!r:.60}")
-    if isinstance(value.get("model"), str):
+    if _is_printable(value.get("model")):
         where = f"{where} ({value['model']})"
     model = _take(value, "model", str, where)
     model_path = _take(value, "model_path", str, where)
@@ -124,7 +124,7 @@ def parse_entry(value: Any, source: str, where: str) -> Entry:
             f"cannot use {where}: metadata.model_bytes must be at least 1, got {size_bytes}"
         )
     tags = metadata.get("tags", [])
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+    if not isinstance(tags, list) or not all(_is_printable(tag) for tag in tags):
         raise InputError(f"cannot use {where}: metadata.tags must be texts, got {tags!r:.60}")
     own = metadata.get(OWN_FIELD, {})
     if not isinstance(own, Mapping):
@@ -158,7 +158,14 @@ def _take(fields: Mapping[str, Any], name: str, kind: type, where: str, prefix: 
         raise InputError(
             f"cannot use {where}: {prefix}{name} must be {kinds[kind]}, got {value!r:.60}"
         )
+    if kind is str and not _is_printable(value):
+        raise InputError(f"cannot use {where}: {prefix}{name} must be printable, got {value!r:.60}")
     return value
+
+
+def _is_printable(value: Any) -> bool:
+    """Whether a value is a text that a terminal can show, without control characters."""
+    return isinstance(value, str) and value.isprintable()
 
 
 def _parse_recipe(value: Any, where: str) -> Recipe | None:

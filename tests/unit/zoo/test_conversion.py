@@ -240,6 +240,16 @@ def test_two_models_with_one_output(make_zoo: Callable[..., Path], tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_in_the_place_of_the_manifest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="its output must not be the manifest of the results"):
+        convert([Entry("m", NAME, str(tmp_path))], tmp_path / "out")
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    (result,) = convert([Entry("m", "m" * 5000, str(tmp_path))], tmp_path / "out")
+    assert "too long" in str(result.error)
+
+
 @pytest.mark.parametrize("path", ["../m.onnx", "/m.onnx", "a/../../m.onnx"])
 def test_an_output_that_leaves_the_folder(path: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its output must stay within"):

@@ -78,6 +78,7 @@ def test_a_missing_field_of_the_metadata(field: str, refuse: Callable[..., str])
     ("changes", "text"),
     [
         ({"model": 3}, "model must be a text, got 3"),
+        ({"model": "a\x1b[2J"}, "model must be printable"),
         ({"opset_version": "12"}, "opset_version must be a whole number, got '12'"),
         ({"opset_version": True}, "opset_version must be a whole number"),
         ({"metadata": []}, "metadata must be an object"),
@@ -96,6 +97,7 @@ def test_a_field_of_another_kind(
         ({"model_sha": "g" * 64}, "model_sha must be 64 hexadecimal digits"),
         ({"model_bytes": 0}, "model_bytes must be at least 1"),
         ({"tags": "vision"}, "tags must be texts"),
+        ({"tags": ["\r"]}, "tags must be texts"),
         ({"wl_onnx": "gentle"}, "metadata.wl_onnx must be an object"),
         ({"wl_onnx": {"url": "file:///etc/passwd"}}, "url must begin with https://"),
         ({"wl_onnx": {"recipe": {"colour": 1}}}, "fields must be among"),
@@ -119,7 +121,8 @@ def test_metadata_that_cannot_be(
 )  # fmt: skip
 def test_a_path_that_leaves_its_folder(path: str, refuse: Callable[..., str]) -> None:
     message = refuse(lambda entry: entry.update(model_path=path))
-    assert f"model_path must stay within its folder, got {path!r}" in message
+    rule = "stay within its folder" if path.isprintable() else "be printable"
+    assert f"model_path must {rule}, got {path!r}" in message
 
 
 @pytest.mark.parametrize(
