@@ -138,6 +138,14 @@ def test_bad_arguments(
     assert sorted(in_a_folder.rglob("*")) == before
 
 
+def test_a_cluster_without_its_package(run_cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    outcome = run_cli("zoo", "convert", "zoo", "--dask", "tcp://127.0.0.1:1", "--out", "out")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert 'pip install "wl-onnx[cluster]"' in outcome.err
+    assert not Path("out").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_interrupt(jobs: int, child_environment: dict[str, str], in_a_folder: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
-    CancelledError,
     Executor,
     Future,
     wait,
@@ -113,7 +112,7 @@ class Batch:
                     _move(job.staged, job.output)
             except BrokenExecutor:
                 self._lost.append((index, job))
-            except (Exception, CancelledError) as error:
+            except Exception as error:
                 self._fail(index, error, job)
             else:
                 self._keep(index, facts)
