@@ -2,6 +2,7 @@
 
 from wl_onnx.analog.storage import Storage
 from wl_onnx.compress import compress, decompress
+from wl_onnx.convert import convert
 from wl_onnx.errors import (
     BlobError,
     EncodeError,
@@ -31,6 +32,7 @@ __all__ = [
     "WlOnnxError",
     "__version__",
     "compress",
+    "convert",
     "decompress",
     "get_library_path",
     "load_recipe",

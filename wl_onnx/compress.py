@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from wl_onnx.graph import (
     find_layers,
     find_weights,
     is_compressed,
+    is_portable,
     load_model,
     measure_file,
     require_uncompressed,
@@ -28,6 +30,7 @@ from wl_onnx.planning.by_recipe import encode_by_recipe
 from wl_onnx.planning.calibrated import compress_calibrated
 from wl_onnx.planning.plan import Plan, load_plan
 from wl_onnx.planning.prepared import Goal
+from wl_onnx.portable import make_portable, restore_dense, upgrade_model
 from wl_onnx.recipe import Recipe
 from wl_onnx.result import (
     Model,
@@ -69,6 +72,9 @@ def compress(
     progress: Progress | None = None,
     force: bool = False,
     strip: bool = False,
+    portable: bool = False,
+    inline: bool = False,
+    folding_budget: int | None = None,
 ) -> Result:
     """Compresses the weights of a model.
 
@@ -104,12 +110,20 @@ def compress(
         force: whether an existing output may be replaced.
         strip: whether doc strings, metadata of others and unused initializers go; see
             `strip_model`.
+        portable: decode with standard operators, which every onnxruntime from 1.17 on folds into
+            constants; see `convert`. A search with data weighs entropy-coded bytes; what the result
+            says, and all else, are bytes of the portable file.
+        inline: with portable: put the decoding nodes into the graph itself, not into functions.
+        folding_budget: with portable: most bytes that a session may take to fold all weights; None:
+            2 GiB.
 
     Raises:
         InputError: the output cannot be written, a glob matches nothing, a weight holds NaN or
             infinity, the data do not fit the model, no limit goes with the data, no result keeps
-            within the limits, or the plan is for another model.
-        ModelError: the model is damaged, or compressed already.
+            within the limits, the plan is for another model, or a portable file would take more
+            than the budget.
+        ModelError: the model is damaged, compressed already, or cannot be raised to the opset of
+            portable files.
         EncodeError: no filter exists for a weight with the hash that the recipe names.
 
     Example:
@@ -118,6 +132,8 @@ def compress(
         7.8
     """
     recipe = recipe or Recipe()
+    recipe = dataclasses.replace(recipe, layout=recipe.layout or ("xor" if portable else "ribbon"))
+    _check_portable(portable, inline, folding_budget, target_size)
     limits = Limits(max_drop, max_kl, min_snr, validation_fn)
     loaded = load_model(model)
     require_uncompressed(loaded)
@@ -133,6 +149,8 @@ def compress(
     if strip:
         strip_model(loaded)
     plain_bytes = measure_file(loaded)
+    if portable:
+        upgrade_model(loaded)
     sites = find_weights(loaded)
     if carried is not None:
         carried.check_weights(loaded.name, _find_planned(loaded, sites, is_calibrated))
@@ -145,22 +163,31 @@ def compress(
         made = Plan.of_settings(loaded.name, source.sha256, found.settings, found.temperature)
     else:
         found = None
-        encoded, reasons = encode_by_recipe(sites, recipe, progress)
+        encoded, reasons = encode_by_recipe(sites, recipe, progress, portable=portable)
         assembly = Assembly.of_encoded(sites, encoded)
         made = Plan.of_recipe(loaded.name, source.sha256, recipe, sites, encoded)
     reports = report_all(sites, assembly, reasons)
     if assembly.codecs:
         metadata = form_metadata(source, reports, recipe=describe_recipe(recipe), seed=recipe.seed)
-        assembly.apply(loaded, blobs=recipe.blobs, metadata=metadata)
-        if measure_file(loaded) >= plain_bytes and not recipe.allow_growth:
+        blobs = "attribute" if portable else recipe.blobs
+        assembly.apply(loaded, blobs=blobs, metadata=metadata)
+        if portable:
+            converted = make_portable(
+                loaded, inline=inline, folding_budget=folding_budget,
+                allow_growth=recipe.allow_growth,
+            )  # fmt: skip
+            assembly = assembly.store_as(converted.codecs, converted.stored_bytes)
+            reasons = {**reasons, **converted.left}
+            reports = report_all(sites, assembly, reasons)
+        if not assembly.codecs or (measure_file(loaded) >= plain_bytes and not recipe.allow_growth):
             reason = "shrinks by no more than the metadata adds"
             left = {site.key: reasons.get(site.key, reason) for site in sites}
             assembly = Assembly.of_encoded(sites, {})
             reports = report_all(sites, assembly, left)
-            loaded = load_model(model)
-            if strip:
-                strip_model(loaded)
     if not assembly.codecs:
+        loaded = load_model(model)
+        if strip:
+            strip_model(loaded)
         _log.warning("no weight of %s shrinks: the model is kept as it is", loaded.name)
     if output is not None:
         save_model(loaded, output, force=force)
@@ -168,6 +195,24 @@ def compress(
     if found is not None and found.search:
         report["search"] = dict(found.search)
     return Result(as_proto(loaded, output), report, made.describe(report))
+
+
+def _check_portable(
+    portable: bool, inline: bool, folding_budget: int | None, target_size: int | None
+) -> None:
+    """Refuses what does not go together with or without a portable file."""
+    if portable and target_size is not None:
+        raise InputError(
+            "cannot compress to a portable file: target_size must be left out, as the "
+            f"search counts entropy-coded bytes, got {target_size}; give a limit on the loss"
+        )
+    for name, value in (("inline", inline or None), ("folding_budget", folding_budget)):
+        if value is not None and not portable:
+            raise InputError(f"cannot use {name}: it must come with portable, got {value} alone")
+    if folding_budget is not None and folding_budget < 1:
+        raise InputError(
+            f"cannot compress: folding_budget must be at least 1 byte, got {folding_budget}"
+        )
 
 
 def _check_goal(limits: Limits, data: Any, target_size: int | None, plan: Plan | None) -> bool:
@@ -236,7 +281,7 @@ def decompress(
     """Makes a compressed model plain again: initializers in place of decode nodes.
 
     Args:
-        model: path of a compressed model, or a ModelProto.
+        model: path of a compressed or portable model, or a ModelProto.
         output: where the plain model is written; external data goes to `<output>.data`.
         force: whether an existing output may be replaced.
 
@@ -250,14 +295,17 @@ def decompress(
         BlobError: a blob is damaged.
     """
     loaded = load_model(model)
-    if not is_compressed(loaded):
+    if not (is_compressed(loaded) or is_portable(loaded)):
         raise InputError(
             f"cannot decompress {loaded.name}: it must be a compressed model, got one without "
             "nodes of com.wl_onnx"
         )
     if output is not None:
         check_output(output, source=loaded, force=force)
-    restore_weights(loaded, WeightDecoder(threads=0))
+    if is_compressed(loaded):
+        restore_weights(loaded, WeightDecoder(threads=0))
+    else:
+        restore_dense(loaded)
     if output is not None:
         save_model(loaded, output, force=force)
     return as_proto(loaded, output)

@@ -84,7 +84,8 @@ class Recipe:
             has codes of different length, with the error energy of codes of so many bits.
         error_share: error energy over weight energy that "auto" may add to a tensor, in (0, 1).
         layout: table layout of the filter, "ribbon" (smaller), "xor" (faster), or "prefix" (a
-            ribbon with codes of different length, the smallest).
+            ribbon with codes of different length, the smallest). None: "ribbon", and "xor" in a
+            portable file.
         hash: "tabulation", "murmur3", or "auto": tabulation, and murmur3 for a tensor whose keys
             defeat tabulation.
         codebook: how centroids are stored.
@@ -113,7 +114,7 @@ class Recipe:
     clusters: int = 16
     bits: int | Literal["auto"] = "auto"
     error_share: float = 0.02
-    layout: str = "ribbon"
+    layout: str | None = None
     hash: str = "auto"
     codebook: str = "float16"
     prune_scope: str = "tensor"
@@ -129,6 +130,11 @@ class Recipe:
     def __post_init__(self) -> None:
         """Checks every field."""
         _check(self)
+
+    @property
+    def table_layout(self) -> str:
+        """The layout of filters, "ribbon" where the recipe names none."""
+        return self.layout or "ribbon"
 
     def for_tensor(self, name: str) -> Recipe | None:
         """The recipe that applies to one tensor, or None where a rule says skip."""
@@ -306,7 +312,7 @@ def _check(recipe: Recipe) -> None:
     )
     for field, choices in _CHOICES.items():
         value = getattr(recipe, field)
-        is_left_open = value is None and field == "codec"
+        is_left_open = value is None and field in ("codec", "layout")
         require_field(value in choices or is_left_open, field, " or ".join(choices), value)
     require_field(
         recipe.prune_scope == "tensor" or sparsity != "auto",

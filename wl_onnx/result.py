@@ -29,6 +29,7 @@ from wl_onnx.graph import (
     measure_tensors,
     to_proto,
 )
+from wl_onnx.portable import find_portable
 from wl_onnx.version import __version__
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def report_all(
     reports = []
     for owner in owners:
         original_bits = 8 * owner.size_bytes
-        fields = assembly.fields.get(owner.key, {"size_bits": original_bits})
+        fields = {"size_bits": original_bits, **assembly.fields.get(owner.key, {})}
         reports.append(
             TensorReport(
                 name=owner.key,
@@ -182,8 +183,9 @@ def form_report(
         model: what was made of it.
         reports: what became of each weight.
     """
+    portable = [tensor for weight in find_portable(model) for tensor in weight.tensors]
     return {
-        "file": summarize_file(source.file_bytes, measure_parts(model)),
+        "file": summarize_file(source.file_bytes, measure_parts(model, blobs=portable)),
         "weights": summarize_weights(source.tensor_bytes, measure_tensors(model)),
         "tensors": [one.as_dict() for one in reports],
     }

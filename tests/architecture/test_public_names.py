@@ -58,6 +58,7 @@ DOCUMENTED = [
     "WlOnnxError",
     "__version__",
     "compress",
+    "convert",
     "decompress",
     "get_library_path",
     "load_recipe",

@@ -144,7 +144,10 @@ def test_memory_is_measured_where_another_package_of_our_name_lies(
         ("--sparsity 0.5 --prune-scope global", Recipe(sparsity=0.5, prune_scope="global")),
         ("--recipe r.toml", Recipe(sparsity=0.7, seed=5, layout="xor", threads=1)),
         ("--recipe r.toml --seed 0 --threads 0", Recipe(sparsity=0.7, layout="xor")),
-        ("--recipe r.toml --sparsity auto --layout ribbon", Recipe(seed=5, threads=1)),
+        (
+            "--recipe r.toml --sparsity auto --layout ribbon",
+            Recipe(seed=5, layout="ribbon", threads=1),
+        ),
     ],
 )
 def test_flags_make_the_recipe(

@@ -75,7 +75,8 @@ def test_the_defaults_do_what_the_help_says() -> None:
     recipe = Recipe()
     assert (recipe.sparsity, recipe.bits, recipe.clusters) == ("auto", "auto", 16)
     assert (recipe.error_share, recipe.min_elements, recipe.seed) == (0.02, None, 0)
-    assert (recipe.layout, recipe.blobs, recipe.allow_growth) == ("ribbon", "attribute", False)
+    assert (recipe.layout, recipe.blobs, recipe.allow_growth) == (None, "attribute", False)
+    assert recipe.table_layout == "ribbon"
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.seed = 1  # type: ignore[misc]
     assert hash(recipe) == hash(Recipe())

@@ -11,6 +11,7 @@ import wl_onnx
 from wl_onnx.cli.console import print_json, progress_bar, set_up_logging, write_json
 from wl_onnx.cli.goal_options import takes_goal
 from wl_onnx.cli.options import Force, Json, ModelPath, OutputPath, Quiet, takes_recipe
+from wl_onnx.cli.portable_options import takes_portable
 from wl_onnx.cli.report_tables import print_report
 from wl_onnx.cli.side_files import check_side_file
 
@@ -23,12 +24,14 @@ Strip = Annotated[
 
 
 @takes_goal
+@takes_portable
 @takes_recipe
 def compress(
     model: ModelPath,
     output: OutputPath,
     recipe: wl_onnx.Recipe,
     goal: dict[str, Any],
+    portability: dict[str, Any],
     report: Annotated[
         Path | None, typer.Option(metavar="R.json", help="Also write the report as JSON.")
     ] = None,
@@ -46,8 +49,9 @@ def compress(
         check_side_file(report, (model, output, Path(f"{output}.data")), "report", force=force)
     with progress_bar(quiet=quiet) as progress:
         result = wl_onnx.compress(
-            model, output, recipe=recipe, progress=progress, force=force, strip=strip, **goal
-        )
+            model, output, recipe=recipe, progress=progress, force=force, strip=strip, **goal,
+            **portability,
+        )  # fmt: skip
     if report is not None:
         write_json(result.report, report)
     if not quiet:
@@ -55,11 +59,13 @@ def compress(
 
 
 @takes_goal
+@takes_portable
 @takes_recipe
 def plan(
     model: ModelPath,
     recipe: wl_onnx.Recipe,
     goal: dict[str, Any],
+    portability: dict[str, Any],
     save: Annotated[
         Path | None, typer.Option(metavar="P.json", help="Write the plan, for compress --plan.")
     ] = None,
@@ -73,7 +79,9 @@ def plan(
     if save is not None:
         check_side_file(save, (model,), "plan", force=force)
     with progress_bar(quiet=quiet) as progress:
-        result = wl_onnx.compress(model, recipe=recipe, progress=progress, strip=strip, **goal)
+        result = wl_onnx.compress(
+            model, recipe=recipe, progress=progress, strip=strip, **goal, **portability
+        )
     if save is not None:
         write_json(result.plan, save)
     if json:

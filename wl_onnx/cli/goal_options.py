@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,12 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from wl_onnx.cli.options import take_flags
-from wl_onnx.errors import InputError
+from wl_onnx.cli.portable_options import parse_size
 from wl_onnx.evaluation import load_validation_fn
 
 __all__ = ["takes_goal"]
-
-_UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 Data = Annotated[
     Path | None,
@@ -96,18 +93,8 @@ def _make_goal(
 ) -> dict[str, Any]:
     return {
         "validation_fn": None if validation_fn is None else load_validation_fn(validation_fn),
-        "target_size": None if target_size is None else _parse_size(target_size),
+        "target_size": None if target_size is None else parse_size(target_size, "target size"),
         "max_trials": trials,
         "plan": plan_path,
         **others,
     }
-
-
-def _parse_size(text: str) -> int:
-    """A number of bytes, such as `1500`, `1.5kB` or `2 MB`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?B|)", text.strip())
-    if match is None:
-        raise InputError(
-            f"cannot use target size: it must be a number of bytes such as 150kB, got {text!r}"
-        )
-    return round(float(match[1]) * _UNITS[match[2]])

@@ -11,6 +11,7 @@ import wl_onnx
 from wl_onnx.cli.compare import compare
 from wl_onnx.cli.compress import compress, plan
 from wl_onnx.cli.console import ERRORS
+from wl_onnx.cli.convert import convert
 from wl_onnx.cli.decompress import decompress
 from wl_onnx.cli.demo import demo
 from wl_onnx.cli.device import device
@@ -39,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS = (
-    demo, compress, plan, decompress, inspect, compare, store, sweep, device, finetune,
+    demo, compress, plan, convert, decompress, inspect, compare, store, sweep, device, finetune,
 )  # fmt: skip
 for command in _COMMANDS:
     app.command()(command)

@@ -50,7 +50,8 @@ Layout = Annotated[
     str | None,
     typer.Option(
         metavar="ribbon|xor|prefix",
-        help="Smaller, faster, or smallest: codes of different length. Default: ribbon.",
+        help="Smaller, faster, or smallest: codes of different length. "
+        "Default: ribbon; with --portable xor.",
     ),
 ]
 Hash = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ from wl_onnx.graph import (
     measure_tensors,
     read_metadata,
 )
+from wl_onnx.graph.metadata import PORTABLE_RECORD
+from wl_onnx.portable import find_portable, restore_operators
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,7 +42,7 @@ __all__ = ["inspect"]
 
 
 def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
-    """The contents of a compressed model, in the form of a compression's report.
+    """The contents of a compressed or portable model, in the form of a compression's report.
 
     Which of the decoded weights are false positives is not in the file: `lossless_bound_bits`
     takes their number to be the expected one. `epsilon` and `error_share` are those that were
@@ -48,7 +51,8 @@ def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
 
     Args:
         model: path of an ONNX file, or a ModelProto. One that is not compressed has no decoded
-            weights; its weights are reported as left.
+            weights; its weights are reported as left. Sizes in a portable one are those of the
+            tensors that hold its weights.
 
     Returns:
         `file`, `weights`, `tensors` as in a report, and `metadata`: version, recipe, seed, ...
@@ -58,11 +62,22 @@ def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
         BlobError: a blob is damaged.
     """
     loaded = load_model(model)
-    decoders = find_stored(loaded)
     metadata = read_metadata(loaded)
+    tensor_bytes = measure_tensors(loaded)
+    portable = {weight.key: weight for weight in find_portable(loaded)}
+    parts = measure_parts(loaded, blobs=[t for one in portable.values() for t in one.tensors])
+    if portable:
+        restore_operators(loaded)
+        metadata[PORTABLE_RECORD] = f"{len(portable)} weights"
+    decoders = find_stored(loaded)
     errors = parse_errors(metadata.get("errors", ""))
     contents = _Bundles()
     tensors = [_describe(decoder, errors.get(decoder.key), contents) for decoder in decoders]
+    if portable:
+        tensors = [
+            dataclasses.replace(tensor, size_bits=8 * portable[tensor.name].stored_bytes)
+            for tensor in tensors
+        ]
     tensors += [
         TensorReport(
             name=site.key,
@@ -76,16 +91,14 @@ def inspect(model: str | os.PathLike[str] | onnx.ModelProto) -> dict[str, Any]:
         )
         for site in find_weights(loaded)
     ]
-    tensor_bytes = measure_tensors(loaded)
     # A bundle has one blob for several tensors.
     blob_bytes = {id(decoder.node): decoder.blob_bytes for decoder in decoders}
     gained_bytes = sum(decoder.size_bytes for decoder in decoders) - sum(blob_bytes.values())
+    original_bytes = measure_tensors(loaded) + gained_bytes
     source_bytes = metadata.get("source_bytes", "")
     return {
-        "file": summarize_file(
-            int(source_bytes) if _is_size(source_bytes) else None, measure_parts(loaded)
-        ),
-        "weights": summarize_weights(tensor_bytes + gained_bytes, tensor_bytes),
+        "file": summarize_file(int(source_bytes) if _is_size(source_bytes) else None, parts),
+        "weights": summarize_weights(original_bytes, tensor_bytes),
         "tensors": [tensor.as_dict() for tensor in tensors],
         "metadata": metadata,
     }

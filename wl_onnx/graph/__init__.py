@@ -30,6 +30,7 @@ from wl_onnx.graph.metadata import (
     OPSET_VERSION,
     hash_source,
     is_compressed,
+    is_portable,
     read_metadata,
     require_uncompressed,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "hash_part",
     "hash_source",
     "is_compressed",
+    "is_portable",
     "load_model",
     "measure_file",
     "measure_parts",

@@ -53,15 +53,19 @@ def measure_file(model: CompressibleModel) -> int:
     return int(model.proto.ByteSize()) + _external_bytes(tensors)
 
 
-def measure_parts(model: CompressibleModel) -> FileParts:
+def measure_parts(model: CompressibleModel, *, blobs: Iterable[TensorProto] = ()) -> FileParts:
     """The bytes of `measure_file` by what they are, as they are written.
+
+    Args:
+        model: the model.
+        blobs: tensors of it that count as blobs beside those of our nodes.
 
     Raises:
         ModelError: a decode node is malformed.
     """
     # Nodes may share one initializer, which is then one and the same object.
-    blobs = {id(one.blob_tensor): one.blob_tensor for one in find_stored(model)}
-    blob_bytes = _stored_bytes(blobs.values())
+    held = [*blobs, *(one.blob_tensor for one in find_stored(model))]
+    blob_bytes = _stored_bytes({id(tensor): tensor for tensor in held}.values())
     initializer_bytes = _stored_bytes(find_tensors(find_bodies(model.proto))) - blob_bytes
     return FileParts(
         blob_bytes, initializer_bytes, measure_file(model) - blob_bytes - initializer_bytes

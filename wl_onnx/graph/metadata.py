@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 __all__ = [
     "DOMAIN",
     "OPSET_VERSION",
+    "PORTABLE_RECORD",
     "hash_source",
     "is_compressed",
+    "is_portable",
     "read_metadata",
     "remove_metadata",
     "require_uncompressed",
@@ -31,11 +33,19 @@ DOMAIN = "com.wl_onnx"
 OPSET_VERSION = 1
 """Version of the operator set that this package writes and reads."""
 
+PORTABLE_RECORD = "portable"
+"""Name, without the domain, of the metadata that a portable file has."""
+
 
 def is_compressed(model: CompressibleModel) -> bool:
     """Whether any node of the model, wherever it lies, is one of ours."""
     bodies = find_bodies(model.proto)
     return any(node.domain == DOMAIN for body in bodies for node in body.graph.node)
+
+
+def is_portable(model: CompressibleModel) -> bool:
+    """Whether standard operators decode weights of the model."""
+    return PORTABLE_RECORD in read_metadata(model)
 
 
 def require_uncompressed(model: CompressibleModel) -> None:
@@ -48,6 +58,11 @@ def require_uncompressed(model: CompressibleModel) -> None:
         raise model_error(
             f"cannot compress {model.name}: the model must not be compressed yet, got nodes of "
             f"{DOMAIN}; decompress it first"
+        )
+    if is_portable(model):
+        raise model_error(
+            f"cannot compress {model.name}: the model must not be compressed yet, got a portable "
+            "file; decompress it first"
         )
 
 

@@ -29,7 +29,7 @@ from wl_onnx.graph.analog import (
 from wl_onnx.graph.decoders import OPERATORS, TYPED_BUNDLE, form_node_name
 from wl_onnx.graph.metadata import DOMAIN, OPSET_VERSION, write_metadata
 from wl_onnx.graph.parameters import Parameter, find_parameters
-from wl_onnx.graph.scopes import Body, Names, find_bodies, may_hold_initializers
+from wl_onnx.graph.scopes import Body, Names, Place, find_bodies, may_hold_initializers
 from wl_onnx.graph.select import WeightSite, find_weights
 from wl_onnx.graph.tensors import EXTERNAL_MINIMUM_BYTES, make_constant
 from wl_onnx.graph.value_info import declare_types, remove_inputs
@@ -37,7 +37,7 @@ from wl_onnx.graph.value_info import declare_types, remove_inputs
 if TYPE_CHECKING:
     from wl_onnx.graph.model import CompressibleModel
 
-__all__ = ["Bundle", "Replacement", "replace_weights"]
+__all__ = ["Bundle", "Replacement", "replace_tensors", "replace_weights"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,24 +121,29 @@ def replace_weights(
     if any(replacement.codec == "analog" for replacement in replacements.values()):
         check_analog_inputs(model)
         add_analog_inputs(model, analog or AnalogDefaults())
-    chosen = [site for key, site in sites.items() if key in replacements]
-    bodies = find_bodies(model.proto)
-    by_scope = {body.scope: body for body in bodies}
-    rewriter = _Rewriter(model, blobs, Names.of_values(bodies), Names.of_nodes(bodies))
-    by_body = collections.defaultdict(list)
-    for site in chosen:
-        by_body[site.scope].append(site)
-    for scope, some in by_body.items():
-        rewriter.replace(by_scope[scope], some, replacements)
+    chosen = [(site.place, replacements[key]) for key, site in sites.items() if key in replacements]
+    rewriter = _Rewriter(model, blobs)
+    rewriter.replace_all(chosen)
     for bundle, tensors in zip(bundles, bundled, strict=True):
-        rewriter.replace_together(by_scope[""], bundle, tensors)
-    if chosen or bundles:
-        _import_domain(model.proto)
-    for scope in by_body:
-        root = by_scope[scope].root().graph
-        if isinstance(root, FunctionProto):
-            _import_domain(root)
+        rewriter.replace_together(bundle, tensors)
     write_metadata(model, metadata or {})
+
+
+def replace_tensors(
+    model: CompressibleModel,
+    replacements: Sequence[tuple[Place, Replacement]],
+    *,
+    metadata: Mapping[str, str],
+) -> None:
+    """Puts decode nodes in the place of tensors of any use; see `replace_weights`.
+
+    Args:
+        model: the model, changed in place.
+        replacements: tensors of `find_places`, whose data is not looked at, and what to put there.
+        metadata: texts by names without the domain; see `write_metadata`.
+    """
+    _Rewriter(model, "attribute").replace_all(replacements)
+    write_metadata(model, metadata)
 
 
 def _require_replaceable(
@@ -202,29 +207,42 @@ def _remove_tensors(body: Body, names: set[str]) -> None:
 
 
 class _Rewriter:
-    def __init__(self, model: CompressibleModel, blobs: str, values: Names, nodes: Names) -> None:
+    def __init__(self, model: CompressibleModel, blobs: str) -> None:
+        bodies = find_bodies(model.proto)
         self._model = model
         self._as_input = blobs == "initializer"
-        self._values = values
-        self._nodes = nodes
+        self._values = Names.of_values(bodies)
+        self._nodes = Names.of_nodes(bodies)
+        self._by_scope = {body.scope: body for body in bodies}
 
-    def replace(
-        self, body: Body, sites: list[WeightSite], replacements: Mapping[str, Replacement]
-    ) -> None:
-        """Replaces weights of one body."""
+    def replace_all(self, replacements: Sequence[tuple[Place, Replacement]]) -> None:
+        """Replaces tensors, each by a node of its own."""
+        by_scope: dict[str, list[tuple[Place, Replacement]]] = collections.defaultdict(list)
+        for place, replacement in replacements:
+            by_scope[place.body.scope].append((place, replacement))
+        for scope, some in by_scope.items():
+            self._replace(self._by_scope[scope], some)
+            root = self._by_scope[scope].root().graph
+            if isinstance(root, FunctionProto):
+                _import_domain(root)
+        if replacements:
+            _import_domain(self._model.proto)
+
+    def _replace(self, body: Body, some: Sequence[tuple[Place, Replacement]]) -> None:
+        """Replaces tensors of one body."""
         in_front: list[NodeProto] = []
         at_nodes: list[tuple[int, list[NodeProto]]] = []
-        for site in sites:
-            node, before = self._make_node(body, site, replacements[site.key])
-            if site.place.node is None:
+        types: list[tuple[str, int, list[int]]] = []
+        for place, replacement in some:
+            node, before = self._make_node(body, place, replacement)
+            types.append((place.name, place.tensor.data_type, list(place.tensor.dims)))
+            if place.node is None:
                 in_front += [*before, node]
             else:
-                at_nodes.append((site.place.index, [*before, node]))
-        indexes = [site.place.index for site in sites if site.place.node is None]
+                at_nodes.append((place.index, [*before, node]))
         if isinstance(body.graph, GraphProto):
-            for index in reversed(indexes):
+            for index in reversed([place.index for place, _ in some if place.node is None]):
                 del body.graph.initializer[index]
-        types = [(site.name, site.data_type, site.shape) for site in sites]
         declare_types(self._model.proto, body, types)
         for index, nodes in reversed(at_nodes):
             del body.graph.node[index]
@@ -233,10 +251,9 @@ class _Rewriter:
         for node in reversed(in_front):
             body.graph.node.insert(0, node)
 
-    def replace_together(
-        self, body: Body, bundle: Bundle, tensors: Sequence[WeightSite | Parameter]
-    ) -> None:
+    def replace_together(self, bundle: Bundle, tensors: Sequence[WeightSite | Parameter]) -> None:
         """Replaces tensors of the main graph by one node."""
+        body = self._by_scope[""]
         graph = body.graph
         names = [tensor.name for tensor in tensors]
         _remove_tensors(body, set(names))
@@ -260,15 +277,17 @@ class _Rewriter:
         before = self._finish(body, node, "bundle", data_type, bundle)
         for one in reversed([*before, node]):
             graph.node.insert(0, one)
+        _import_domain(self._model.proto)
 
     def _make_node(
-        self, body: Body, site: WeightSite, replacement: Replacement
+        self, body: Body, place: Place, replacement: Replacement
     ) -> tuple[NodeProto, list[NodeProto]]:
-        old, tensor = site.place.node, site.place.tensor
+        old, tensor = place.node, place.tensor
         # The operator's errors name the node, so it has a name even where the Constant had none.
-        name = (old.name if old is not None else "") or self._nodes.claim(form_node_name(site.name))
+        name = old.name if old is not None else ""
+        name = name or self._nodes.claim(form_node_name(place.name))
         node = NodeProto(
-            op_type=OPERATORS[replacement.codec], domain=DOMAIN, name=name, output=[site.name]
+            op_type=OPERATORS[replacement.codec], domain=DOMAIN, name=name, output=[place.name]
         )
         described = tensor if old is None else old
         if described.HasField("doc_string"):
@@ -277,9 +296,9 @@ class _Rewriter:
         if replacement.codec == "analog":
             node.input.extend(ANALOG_INPUTS)
         node.attribute.append(
-            onnx_helper.make_attribute("shape", list(site.shape), attr_type=AttributeProto.INTS)
+            onnx_helper.make_attribute("shape", list(tensor.dims), attr_type=AttributeProto.INTS)
         )
-        return node, self._finish(body, node, site.name, site.data_type, replacement)
+        return node, self._finish(body, node, place.name, tensor.data_type, replacement)
 
     def _finish(
         self, body: Body, node: NodeProto, name: str, data_type: int, content: Replacement | Bundle

@@ -89,6 +89,20 @@ class Assembly:
             dict.fromkeys(fields, "analog"),
         )
 
+    def store_as(self, codecs: Mapping[str, str], stored_bytes: Mapping[str, int]) -> Assembly:
+        """The same weights as another way of storing them has them.
+
+        Args:
+            codecs: by key, of what is not dense there.
+            stored_bytes: by key, what these take.
+        """
+        fields: dict[str, Mapping[str, Any]] = {}
+        for key, values in self.fields.items():
+            fields[key] = {name: value for name, value in values.items() if name != "size_bits"}
+            if key in stored_bytes:
+                fields[key] = {**values, "size_bits": 8 * stored_bytes[key]}
+        return dataclasses.replace(self, fields=fields, codecs=dict(codecs))
+
     def apply(
         self,
         model: CompressibleModel,

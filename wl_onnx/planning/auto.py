@@ -138,7 +138,7 @@ class _Tensor:
         self.num_weights = histogram.num_weights
         self._histogram = histogram
         self._recipe = recipe
-        self._has_lengths = recipe.layout == "prefix"
+        self._has_lengths = recipe.table_layout == "prefix"
         self._counts_before = np.concatenate(([0], np.cumsum(histogram.counts.sum(axis=0))))
         energies = (histogram.counts * histogram.means**2).sum(axis=0)
         self._energy_before = np.concatenate(([0.0], np.cumsum(energies)))
@@ -263,7 +263,7 @@ class _Tensor:
         return bounds.predicted_size_bits(
             self.num_weights - num_pruned,
             int(bits),
-            self._recipe.layout,
+            self._recipe.table_layout,
             len(self._prune(num_pruned).centroids),
             _CODEBOOK_BYTES[self._recipe.codebook],
         )

@@ -40,7 +40,11 @@ class _Job:
 
 
 def encode_by_recipe(
-    sites: Sequence[WeightSite], recipe: Recipe, progress: Progress | None = None
+    sites: Sequence[WeightSite],
+    recipe: Recipe,
+    progress: Progress | None = None,
+    *,
+    portable: bool = False,
 ) -> tuple[dict[str, EncodedWeight], dict[str, str]]:
     """Encodes the weights that a recipe selects.
 
@@ -48,12 +52,13 @@ def encode_by_recipe(
         sites: the weights.
         recipe: how.
         progress: called with a weight's key, the elements done before it, and all to do.
+        portable: whether the file is to be portable, which decides about sizes and palettes.
 
     Returns:
         By key, the encoded weights; and of the others, why they are left as they are.
 
     Raises:
-        InputError: a weight holds NaN or infinity.
+        InputError: a weight holds NaN or infinity, or the recipe's layout has no portable form.
         EncodeError: no filter exists for a weight with the hash that the recipe names.
     """
     jobs, reasons = _select(sites, recipe)
@@ -66,7 +71,7 @@ def encode_by_recipe(
         key = job.site.key
         if progress is not None:
             progress(key, done, num_weights)
-        outcome = _encode_job(job)
+        outcome = _encode_job(job, portable=portable)
         if isinstance(outcome, str):
             reasons[key] = outcome
         else:
@@ -132,7 +137,7 @@ def _prune_together(jobs: Sequence[_Job], recipe: Recipe) -> list[_Job]:
     ]
 
 
-def _encode_job(job: _Job) -> EncodedWeight | str:
+def _encode_job(job: _Job, *, portable: bool) -> EncodedWeight | str:
     """The encoded weight, or the reason to leave it as it is."""
     site, recipe = job.site, job.recipe
     encoded = encode_smallest(
@@ -142,6 +147,7 @@ def _encode_job(job: _Job) -> EncodedWeight | str:
         recipe,
         threshold=job.threshold,
         threads=resolve_threads(recipe.threads),
+        portable_type=site.data_type if portable else None,
     )
     is_automatic = recipe.sparsity == "auto" and recipe.bits == "auto"
     if is_automatic and encoded.fields["meets_share"] is False and not recipe.allow_growth:
@@ -149,8 +155,9 @@ def _encode_job(job: _Job) -> EncodedWeight | str:
             f"keeps within error_share {recipe.error_share:g} with no choice of sparsity and bits; "
             f"{recipe.clusters} clusters are too few"
         )
-    if len(encoded.blob) + _NODE_BYTES >= site.size_bytes and not recipe.allow_growth:
-        return f"would not shrink: {site.size_bytes} bytes would become {len(encoded.blob)}"
+    node_bytes = 0 if portable else _NODE_BYTES
+    if encoded.size_bytes + node_bytes >= site.size_bytes and not recipe.allow_growth:
+        return f"would not shrink: {site.size_bytes} bytes would become {encoded.size_bytes}"
     return encoded
 
 

@@ -37,11 +37,19 @@ class EncodedWeight:
         blob: the encoded weights.
         fields: those fields of `TensorReport` that the encoding decides.
         codec: "bloomier" or "palette".
+        portable_bytes: what the weight takes in a portable file, with nodes and record; None where
+            the file is none.
     """
 
     blob: bytes
     fields: dict[str, Any]
     codec: str = "bloomier"
+    portable_bytes: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What the weight takes in the file, as far as codecs differ in it."""
+        return len(self.blob) if self.portable_bytes is None else self.portable_bytes
 
 
 def encode_weight(
@@ -74,7 +82,7 @@ def encode_weight(
     for _ in range(_MAX_CHOICES):
         choice = choose(values, dataclasses.replace(recipe, error_share=budget), threads=threads)
         clusters = recipe.clusters
-        if recipe.layout != "prefix":
+        if recipe.table_layout != "prefix":
             # Few bits are chosen where few values differ, which need no more centroids than this.
             clusters = min(clusters, 2 ** int(choice.bits))
         chosen = dataclasses.replace(recipe, sparsity=choice.sparsity, clusters=clusters)
@@ -106,7 +114,7 @@ def _encode_as_given(
     )
     stored_counts = np.bincount(clustering.assignments, minlength=len(clustering.codebook))
     cell_bits: int | npt.NDArray[np.uint8] = int(bits)
-    if recipe.layout == "prefix":
+    if recipe.table_layout == "prefix":
         cell_bits = choose_lengths(
             stored_counts,
             clustering.codebook,
@@ -146,7 +154,7 @@ def encode_filter(name: str, recipe: Recipe, threads: int, **arguments: Any) -> 
     """
     first = "tabulation" if recipe.hash == "auto" else recipe.hash
     options: dict[str, Any] = {
-        "layout": recipe.layout,
+        "layout": recipe.table_layout,
         "seed": recipe.seed,
         "threads": threads,
         **arguments,

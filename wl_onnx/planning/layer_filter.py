@@ -40,11 +40,11 @@ def predict_filter(
         recipe: its layout.
     """
     counts, centroids, exposure = _count(problem, codes, codebook)
-    lengths = _choose_lengths(counts, centroids, exposure, lam, recipe.layout)
+    lengths = _choose_lengths(counts, centroids, exposure, lam, recipe.table_layout)
     rates = 2.0 ** -lengths.astype(np.float64)  # as integers they have no sign
     false_positives = float((rates * centroids**2).sum()) * exposure
     values = codebook[codes]
-    size_bits = int(_CELLS[recipe.layout] * float((counts * lengths).sum())) + 1
+    size_bits = int(_CELLS[recipe.table_layout] * float((counts * lengths).sum())) + 1
     damage = problem.measure(values) + false_positives
     return CodedLayer("bloomier", b"", None, size_bits, values, damage, {})
 
@@ -74,7 +74,7 @@ def code_filter(
     if codebook.size == 1:
         codebook = np.array([0.0, 1.0])  # a filter has a centroid even where nothing is stored
     counts, centroids, exposure = _count(problem, codes, codebook)
-    lengths = _choose_lengths(counts, centroids, exposure, settings.lam, recipe.layout)
+    lengths = _choose_lengths(counts, centroids, exposure, settings.lam, recipe.table_layout)
     zero = int(np.flatnonzero(codebook == 0)[0])
     natural = problem.to_natural(codes)
     indices = np.flatnonzero(natural != zero)
@@ -91,7 +91,7 @@ def code_filter(
         values=stored,
         num_weights=natural.size,
         codebook=centroids,
-        bits=lengths if recipe.layout == "prefix" else int(lengths.max(initial=1)),
+        bits=lengths if recipe.table_layout == "prefix" else int(lengths.max(initial=1)),
         codebook_type=codebook_type,
     )
     decoded = problem.to_matrices(bloomier.decode_codes(blob, threads=threads)).astype(np.int32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from wl_onnx.recipe import Recipe
 
-__all__ = ["encode_palette", "row_lengths"]
+__all__ = ["encode_packed_palette", "encode_palette", "row_lengths"]
 
 # The step is sought on at most so many weights, evenly spread, by so many halvings; then the whole
 # tensor decides, with steps that shrink until its error is within the share.
@@ -66,6 +66,71 @@ def encode_palette(
         codes, codebook = _quantize_within(values, recipe)
     else:
         codes, codebook = _prune_and_cluster(values, recipe, threshold, threads)
+    return _finish(values, codes, codebook, shape, recipe, threads)
+
+
+def encode_packed_palette(
+    values: npt.NDArray[np.float32],
+    shape: Sequence[int],
+    recipe: Recipe,
+    *,
+    threshold: Threshold | None = None,
+    threads: int = 1,
+) -> EncodedWeight:
+    """As `encode_palette`, for indices that take whole bits each and are not entropy-coded.
+
+    With a sparsity of "auto" the weights are clustered by k-means into 2**b centroids, with the
+    fewest bits b whose error is within `error_share`; with a given sparsity into `clusters`. Zeros
+    stay zeros: where there are any, one of the centroids is 0.
+
+    Args:
+        values: float32 [num_weights], finite.
+        shape: the tensor's dimensions.
+        recipe: sparsity, error_share, clusters (where a sparsity is given) and codebook are used.
+        threshold: what to prune instead of the recipe's sparsity.
+        threads: threads to use; 0 means one for each core. The result does not depend on it.
+    """
+    counts, pruned = [recipe.clusters], values
+    if recipe.sparsity == "auto":
+        counts = [2**bits for bits in range(1, MAX_CLUSTERS.bit_length())]
+    else:
+        if threshold is None:
+            threshold = threshold_for_sparsity(values, float(recipe.sparsity), threads=threads)
+        pruned = prune(values, threshold)
+    for count in counts:
+        codes, codebook = _cluster_with_zero(pruned, count, recipe, threads)
+        if _error_share(values, codes, codebook) <= recipe.error_share:
+            break
+    return _finish(values, codes, codebook, shape, recipe, threads)
+
+
+def _cluster_with_zero(
+    values: npt.NDArray[np.float32], count: int, recipe: Recipe, threads: int
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.floating[Any]]]:
+    """Codes and at most so many centroids, one of them 0 where a weight is."""
+    kept = np.flatnonzero(values)
+    if kept.size == values.size:
+        clustering = cluster(values, count, codebook_type=recipe.codebook, threads=threads)
+        return clustering.assignments, clustering.codebook
+    codes = np.zeros(values.size, np.uint16)
+    if kept.size == 0:
+        return codes, np.zeros(1)
+    clustering = cluster(
+        values[kept], max(1, count - 1), codebook_type=recipe.codebook, threads=threads
+    )
+    codes[kept] = clustering.assignments + 1
+    return codes, np.concatenate([[0.0], clustering.codebook])
+
+
+def _finish(
+    values: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint16],
+    codebook: npt.NDArray[np.floating[Any]],
+    shape: Sequence[int],
+    recipe: Recipe,
+    threads: int,
+) -> EncodedWeight:
+    """The blob of codes and centroids, and what it does to the tensor."""
     _, codebook_type = round_codebook(codebook, recipe.codebook)
     blob = palette.encode(
         codes,

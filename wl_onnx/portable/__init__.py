@@ -1,1 +1,23 @@
-"""Weights as standard operators, which any onnxruntime folds into constants."""
+"""Portable files: weights that standard operators decode, in any onnxruntime."""
+
+from wl_onnx.portable.extraction import PortableWeight, find_portable
+from wl_onnx.portable.making import (
+    FOLDING_BUDGET_BYTES,
+    PortableModel,
+    make_portable,
+    measure_blob,
+)
+from wl_onnx.portable.restoration import restore_dense, restore_operators
+from wl_onnx.portable.upgrade import upgrade_model
+
+__all__ = [
+    "FOLDING_BUDGET_BYTES",
+    "PortableModel",
+    "PortableWeight",
+    "find_portable",
+    "make_portable",
+    "measure_blob",
+    "restore_dense",
+    "restore_operators",
+    "upgrade_model",
+]
