@@ -17,6 +17,7 @@ from wl_onnx.cli.demo import demo
 from wl_onnx.cli.device import device
 from wl_onnx.cli.finetune import finetune
 from wl_onnx.cli.inspect import inspect
+from wl_onnx.cli.report import report
 from wl_onnx.cli.store import store
 from wl_onnx.cli.sweep import sweep
 from wl_onnx.cli.zoo import zoo
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     demo, compress, plan, convert, decompress, inspect, compare, store, sweep, device, finetune,
+    report,
 )  # fmt: skip
 for command in _COMMANDS:
     app.command()(command)

@@ -42,6 +42,10 @@ __all__ = [
     "with_codebook",
 ]
 
+_SCHEME_OFFSET = 16  # behind the frame's magic, version, codec and number of weights
+_IS_REGULAR = 2
+_REGULAR_BYTES = 4 + 2
+
 
 @dataclasses.dataclass(frozen=True)
 class PaletteInfo:
@@ -52,6 +56,7 @@ class PaletteInfo:
         num_clusters: number of centroids.
         codebook: float32 [num_clusters], the centroids as stored.
         codebook_type: "float16" or "float32".
+        codebook_bytes: bytes of the centroids; fewer where they lie at even distances.
         row_length: length of the rows of the matrix whose rows or columns have classes, else 0.
         num_row_classes: classes of rows, 1 to 8.
         num_column_classes: classes of columns, 1 to 8.
@@ -66,6 +71,7 @@ class PaletteInfo:
     num_clusters: int
     codebook: npt.NDArray[np.float32]
     codebook_type: str
+    codebook_bytes: int
     row_length: int
     num_row_classes: int
     num_column_classes: int
@@ -203,10 +209,14 @@ def inspect(blob: Blob) -> PaletteInfo:
     data = to_bytes(blob)
     fields = call_core("read blob", lambda: core().palette_describe(data))
     codebook = np.asarray(fields.pop("codebook"), np.float32)
+    codebook_type = to_name(fields.pop("codebook_type"), CODEBOOK_TYPES)
+    is_regular = bool(data[_SCHEME_OFFSET] & _IS_REGULAR)
+    each_bytes = np.dtype(codebook_type).itemsize
     return PaletteInfo(
         num_clusters=codebook.size,
         codebook=codebook,
-        codebook_type=to_name(fields.pop("codebook_type"), CODEBOOK_TYPES),
+        codebook_type=codebook_type,
+        codebook_bytes=_REGULAR_BYTES if is_regular else each_bytes * codebook.size,
         size_bytes=data.size,
         **fields,
     )

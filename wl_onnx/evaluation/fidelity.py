@@ -67,7 +67,8 @@ def compare(
         What `wl-onnx compare --json` prints: `outputs`, a list of `name`, `cosine`,
         `relative_l2`, `snr_db`, pooled over all elements of all samples, and `note` where a
         figure is missing; `top1`, `original` and `compressed` as shares in 0..1, where there are
-        labels, of the first output; `file_bytes`, of both, with external data; `modes`,
+        labels, of the first output; `num_samples` that were run, batches where samples are not
+        known; `file_bytes`, of both, with external data; `modes`,
         `original` and each of `modes` to `create_s`, `latency_s`, `peak_bytes` (None where the
         system does not tell) and, but for the original, `max_difference`, the largest absolute
         difference of any output from the first mode's. JSON knows no infinity, so a figure that
@@ -118,6 +119,7 @@ def compare(
             if label in difference:
                 costs[label]["max_difference"] = difference[label]
         report("measure memory", len(candidates), len(candidates))
+        result["num_samples"] = feeds.num_samples
         result["file_bytes"] = {"original": before_bytes, "compressed": after_bytes}
         result["modes"] = costs
         return result
