@@ -112,7 +112,8 @@ def store(
 
     Returns:
         The model and its report: that of `compress`, with `cells` (the ledger) and `baselines`,
-        cells that other ways to store the model would take.
+        cells that other ways to store the model would take; without a limit and a budget, those of
+        `palette` are about right, found on at most 1,000 samples.
 
     Raises:
         InputError: the output cannot be written, a number is out of range, a weight holds NaN or

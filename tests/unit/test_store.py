@@ -27,6 +27,8 @@ from tests.unit.graph import builders
 from wl_onnx import Recipe, Storage
 from wl_onnx.analog import PROTECTIONS, find_device
 from wl_onnx.errors import InputError
+from wl_onnx.planning import store_baselines
+from wl_onnx.planning.store_search import search_digital
 
 PCM = find_device("pcm-nandakumar2019")
 ALL = frozenset(PROTECTIONS)
@@ -339,3 +341,21 @@ def test_weights_that_all_are_zero(make_mlp: Any) -> None:
     model = make_mlp(np.eye(12, dtype=np.float32), np.zeros((12, 4), np.float32))
     result = wl_onnx.store(model, storage=storage, data=data, reads=2)
     assert tensors_of(result)["w1"]["cells"] == 0
+
+
+def test_what_cells_are_compared_with_is_found_on_some_of_the_samples(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def search(calibration: Any, feeds: Any, *others: Any, **options: Any) -> Any:
+        seen.append((calibration.feeds.num_samples, feeds.num_samples))
+        return search_digital(calibration, feeds, *others, **options)
+
+    monkeypatch.setattr(store_baselines, "search_digital", search)
+    monkeypatch.setattr(store_baselines, "_MAX_CALIBRATION_SAMPLES", 90)
+    monkeypatch.setattr(store_baselines, "_MAX_VALIDATION_SAMPLES", 70)
+    arguments = {"data": classifier.data, "validation_data": classifier.data}
+    result = wl_onnx.store(classifier.model, reads=2, max_trials=2, **arguments)
+    assert seen == [(90, 70)]
+    assert 0 < result.report["baselines"]["palette"] < result.report["baselines"]["float32"]

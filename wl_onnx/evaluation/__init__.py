@@ -11,7 +11,7 @@ from wl_onnx.evaluation.inspection import inspect
 from wl_onnx.evaluation.limits import Limits, Score, Validator
 from wl_onnx.evaluation.metrics import Accumulator, top1
 from wl_onnx.evaluation.monte_carlo import MonteCarloValidator
-from wl_onnx.evaluation.split import split_feeds, warn_one_sided
+from wl_onnx.evaluation.split import limit_feeds, split_feeds, warn_one_sided
 from wl_onnx.evaluation.sweep import TRIALS_NAME, run_sweep
 from wl_onnx.evaluation.sweep_plot import draw_sweep
 from wl_onnx.evaluation.sweep_summary import SweepResult
@@ -34,6 +34,7 @@ __all__ = [
     "draw_device",
     "draw_sweep",
     "inspect",
+    "limit_feeds",
     "list_devices",
     "load_feeds",
     "load_npz",

@@ -1,4 +1,4 @@
-"""One data set for two purposes: to calibrate on, and to validate on."""
+"""Parts of a data set: to calibrate on, to validate on, and fewer samples than there are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from wl_onnx.evaluation.data import Feeds
 
-__all__ = ["split_feeds", "warn_one_sided"]
+__all__ = ["limit_feeds", "split_feeds", "warn_one_sided"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,6 +58,22 @@ def split_feeds(feeds: Feeds, *, seed: int = 0, max_samples: int = 4000) -> tupl
     )  # fmt: skip
     calibration, validation = map(feeds.take, chosen)
     return calibration, validation
+
+
+def limit_feeds(feeds: Feeds, max_samples: int, *, seed: int = 0) -> Feeds:
+    """At most so many of the samples, at least one batch, as drawn from a seed.
+
+    Args:
+        feeds: the data set.
+        max_samples: at least 1; of batches whose samples are not known, most batches.
+        seed: of the draw.
+    """
+    unit = feeds.rows.size if feeds.rows is not None and feeds.rows.is_fixed else 1
+    count = max(unit, max_samples // unit * unit)
+    if feeds.num_samples <= count:
+        return feeds
+    order = np.random.default_rng(seed).permutation(feeds.num_samples)
+    return feeds.take(np.sort(order[:count]))
 
 
 def _deal_batches(

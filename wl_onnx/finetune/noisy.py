@@ -28,6 +28,7 @@ from wl_onnx.finetune.device_noise import NoisyRead
 from wl_onnx.finetune.export import export_model
 from wl_onnx.finetune.noisy_recipe import NoisyRecipe
 from wl_onnx.finetune.run import TrainerState
+from wl_onnx.finetune.training_data import hold_out
 from wl_onnx.graph import find_weights, load_model, why_not_analog
 from wl_onnx.planning.by_recipe import find_reason
 from wl_onnx.planning.cell_writer import CellWriter
@@ -51,8 +52,10 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _STAGE = "train"
-# Trials of digital storage that loses as much, for the report: each is measured on all reads.
+# Of digital storage that loses as much, for the report.
 _MAX_TRIALS = 8
+# What `store` measures of its own, on the way to what the report says of the fine-tuning.
+_MAX_STORE_SAMPLES = 1000
 
 
 def run(job: Job) -> Result:
@@ -65,8 +68,9 @@ def run(job: Job) -> Result:
         job: what is to be done, with a recipe of the kind "noisy" and a storage.
 
     Returns:
-        What `store` gives for the trained model. Its report has `finetune` beside: `loss`, of the
-        training at its end, and as the validation data say `baseline`, the original's accuracy in
+        What `store` gives for the trained model; its `search` and `baselines` are measured on at
+        most some 1,000 of the validation samples. The report has `finetune` beside: `loss`, of the
+        training at its end, and as all validation data say `baseline`, the original's accuracy in
         percent, `retrained_drop`, points that the trained model has less without noise, `drop`,
         points that it has less as stored, on average over the reads, `spread`, the deviation of
         one, and `kl`, divergence from the original as stored, in nats.
@@ -83,7 +87,8 @@ def run(job: Job) -> Result:
     trained = export_model(job.module.eval(), job.model)
     result = store(
         trained, storage=storage, recipe=_select(original, recipe), data=_as_arrays(job.data),
-        validation_data=_as_arrays(job.validation), reads=recipe.reads, max_trials=_MAX_TRIALS,
+        validation_data=_as_arrays(_take_some(job.validation, job.seed)), reads=recipe.reads,
+        max_trials=_MAX_TRIALS,
     )  # fmt: skip
     figures = _measure(original, trained, result.model, job, recipe.reads, storage)
     most = job.targets.max_drop
@@ -258,6 +263,12 @@ def _select(original: CompressibleModel, recipe: NoisyRecipe) -> Recipe:
     """Which weights are meant, for `store`, which refuses globs of other initializers."""
     keys = [site.key for site in find_weights(original)]
     return Recipe(exclude=tuple(glob.escape(key) for key in keys if not recipe.selects(key)))
+
+
+def _take_some(data: TrainingData, seed: int) -> TrainingData:
+    if data.num_samples <= max(_MAX_STORE_SAMPLES, data.fixed_batch or 1):
+        return data
+    return hold_out(data, _MAX_STORE_SAMPLES / data.num_samples, seed=seed)[1]
 
 
 def _as_arrays(data: TrainingData) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wl_onnx.evaluation import limit_feeds
 from wl_onnx.evaluation.cell_count import count_weights
 from wl_onnx.graph import find_weights, measure_tensors
 from wl_onnx.planning.by_recipe import read_weights
@@ -27,8 +28,11 @@ __all__ = ["find_baselines", "find_digital_cells", "find_palette_cells"]
 
 Progress = Callable[[str, int, int], None]
 
-# Trials to find what is digital and loses as much as cells by flags.
+# Trials to find what is digital and loses as much as cells by flags, and most samples on which
+# they look at layers and are measured: nothing but the report depends on them.
 _MAX_TRIALS = 8
+_MAX_CALIBRATION_SAMPLES = 512
+_MAX_VALIDATION_SAMPLES = 1000
 # What a palette that loses as much is asked for, at least and at most, as a share of the energy.
 _ERROR_SHARES = (1e-6, 0.5)
 
@@ -42,7 +46,9 @@ def find_digital_cells(
     max_trials: int,
     progress: Progress | None,
 ) -> float | None:
-    """Cells of what `compress` finds that loses as much at the model's outputs.
+    """About the cells of what `compress` finds that loses as much at the model's outputs.
+
+    Some of the samples are enough for a comparison, however many there are.
 
     Args:
         prepared: the model, its calibration and what it is measured on.
@@ -56,9 +62,15 @@ def find_digital_cells(
     Returns:
         None where no trial loses as little.
     """
-    blind = encode_blind(prepared.calibration, sites, recipe, {})
+    known = prepared.calibration
+    feeds = limit_feeds(known.feeds, _MAX_CALIBRATION_SAMPLES, seed=recipe.seed)
+    calibration = dataclasses.replace(known, feeds=feeds)
+    validation_feeds = limit_feeds(
+        prepared.validation_feeds, _MAX_VALIDATION_SAMPLES, seed=recipe.seed
+    )
+    blind = encode_blind(calibration, sites, recipe, {})
     digital = search_digital(
-        prepared.calibration, prepared.validation_feeds, as_good_as(score), recipe, blind,
+        calibration, validation_feeds, as_good_as(score), recipe, blind,
         max_trials=min(max_trials, _MAX_TRIALS), progress=progress,
     )  # fmt: skip
     if digital is None:

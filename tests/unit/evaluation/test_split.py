@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wl_onnx.errors import InputError
-from wl_onnx.evaluation import Feeds, load_feeds, split_feeds, warn_one_sided
+from wl_onnx.evaluation import Feeds, limit_feeds, load_feeds, split_feeds, warn_one_sided
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,3 +161,29 @@ def test_the_warning_says_what_is_wrong_and_what_to_do(caplog: pytest.LogCapture
         "the calibration data is one-sided: 2 of 10 classes, 75 % of its 80 samples of class 4; "
         "shuffle the data before taking its first samples"
     )
+
+
+@pytest.mark.parametrize(("batch", "most", "count"), [("N", 300, 300), (64, 300, 256), (64, 5, 64)])
+def test_fewer_samples_are_drawn_from_all(batch: int | str, most: int, count: int) -> None:
+    feeds = load(1000, batch)
+    drawn, again, other = (samples(limit_feeds(feeds, most, seed=seed)) for seed in (4, 4, 5))
+    assert len(set(drawn)) == len(drawn) == count
+    np.testing.assert_array_equal(drawn, again)
+    assert set(drawn) != set(other)
+    assert drawn.max() > 700
+
+
+def test_few_samples_stay_as_they_are() -> None:
+    feeds = load(300)
+    assert limit_feeds(feeds, 300) is feeds
+
+
+def test_of_batches_of_a_caller_some_are_drawn() -> None:
+    inputs = (Input(), Input("i", "tensor(int64)", ("N",)))
+    numbers = np.arange(30).reshape(10, 3)
+    batches = [{"x": make_rows(30)[three], "i": three, "labels": three + 1000} for three in numbers]
+    drawn = limit_feeds(load_feeds(batches, inputs), 4)
+    assert len(drawn.batches) == 4
+    assert drawn.labels is not None
+    taken = np.concatenate([batch["i"] for batch in drawn.batches])
+    np.testing.assert_array_equal(drawn.labels, taken + 1000)

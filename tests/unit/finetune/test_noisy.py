@@ -226,6 +226,27 @@ def test_the_result_is_a_stored_model(classifier: Classifier) -> None:
     json.dumps(result.report)
 
 
+def test_store_measures_on_some_of_the_samples(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def store(*arguments: Any, validation_data: dict[str, np.ndarray], **options: Any) -> Any:
+        given.append(validation_data)
+        return wl_onnx.store(*arguments, validation_data=validation_data, **options)
+
+    monkeypatch.setattr(noisy, "store", store)
+    monkeypatch.setattr(noisy, "_MAX_STORE_SAMPLES", 100)
+    noisy.run(make_job(classifier, dataclasses.replace(QUICK, train=Stage(0, 1e-3))))
+    (arrays,) = given
+    assert len(arrays["x"]) == len(arrays["labels"]) == 100
+    known = {
+        row.tobytes(): label for row, label in zip(classifier.x, classifier.labels, strict=True)
+    }
+    for row, label in zip(arrays["x"], arrays["labels"], strict=True):
+        assert known[row.tobytes()] == label
+
+
 def test_distillation_alone_takes_no_labels(classifier: Classifier) -> None:
     recipe = dataclasses.replace(QUICK, objective=Objective(0.0, 1.0))
     data = TrainingData({"x": classifier.x})
