@@ -77,6 +77,23 @@ def test_a_model_is_hardened_for_its_cells(run_cli: Run) -> None:
     assert wl_onnx.read_weights("o.onnx").keys() == {"w0", "w1"}
 
 
+def test_cells_are_laid_out_as_the_flags_say(run_cli: Run) -> None:
+    outcome = run_cli(
+        "finetune", "m.onnx", "-o", "o.onnx", "--data", "d.npz", "--recipe", "noisy",
+        "--epochs", 1, "--sparsity", 0.5, "--protect", "sign,sparsity", "--scale", "channel",
+        "--no-drift-compensation", "--report", "r.json",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    report = json.loads(Path("r.json").read_text())
+    assert report["cells"]["analog"] == (24 * 48 + 48 * 5) // 2
+    for tensor in report["tensors"]:
+        assert tensor["sparsity"] == pytest.approx(0.5, abs=0.01)
+    plain = wl_onnx.decompress("o.onnx").graph.initializer
+    zeros = {one.name: np.mean(onnx.numpy_helper.to_array(one) == 0) for one in plain}
+    assert zeros["w0"] == pytest.approx(0.5, abs=0.01)
+    assert zeros["b0"] < 0.5
+
+
 def test_json_is_all_that_is_printed(run_cli: Run) -> None:
     outcome = run_cli(*command("--json", "--epochs", 1, "--seed", 3))
     assert outcome.err == ""
@@ -142,7 +159,10 @@ def test_the_flags_of_cells_make_a_storage(run_cli: Run) -> None:
         "wl-onnx: cannot fine-tune: a storage must go with the recipe noisy, got one with "
         "weightless\n"
     )
+    for flag, value in (("--sparsity", 0), ("--protect", "none"), ("--mapping", "offset")):
+        assert "a storage must go with the recipe noisy" in run_cli(*command(flag, value)).err
     assert "must be above 0" in run_cli(*command("--cells", 0)).err
+    assert "sparsity must be in [0, 1)" in run_cli(*command("--sparsity", 1)).err
     assert run_cli(*command("--time", "soon")).err.count("\n") == 1
 
 

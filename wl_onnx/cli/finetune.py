@@ -14,8 +14,8 @@ from wl_onnx.cli.finetune_progress import training_bar
 from wl_onnx.cli.options import Force, Json, ModelPath, OutputPath, Quiet
 from wl_onnx.cli.report_tables import print_report
 from wl_onnx.cli.side_files import check_side_file
+from wl_onnx.cli.storage_options import takes_storage_if_given
 from wl_onnx.cli.storage_tables import print_storage
-from wl_onnx.durations import parse_duration
 from wl_onnx.errors import TrainingError
 from wl_onnx.finetune import finetune as run_finetune
 
@@ -25,9 +25,11 @@ _DEVICE = "pcm-nandakumar2019"
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+@takes_storage_if_given
 def finetune(
     model: ModelPath,
     output: OutputPath,
+    storage: Any,
     data: Annotated[
         Path,
         typer.Option(
@@ -52,22 +54,6 @@ def finetune(
     max_drop: Annotated[
         float | None,
         typer.Option(metavar="P", help="Most that accuracy may fall, in percentage points."),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help=f"Cells for noisy; see `wl-onnx device`. Default: {_DEVICE}."
-        ),
-    ] = None,
-    cells: Annotated[
-        float | None, typer.Option(metavar="N", help="Cells a weight, for noisy. Default: 1.")
-    ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="T",
-            help="Time since programming, with s, m, h, d or y, for noisy. Default: 1d.",
-        ),
     ] = None,
     torch_device: Annotated[
         str, typer.Option(metavar="NAME", help="Where torch computes: cpu, cuda.")
@@ -98,7 +84,6 @@ def finetune(
     if report is not None:
         others = (model, data, output, Path(f"{output}.data"), kept)
         check_side_file(report, others, "report", force=force)
-    storage = _make_storage(device, cells, time)
     try:
         with training_bar(quiet=quiet or json) as progress:
             result = run_finetune(
@@ -131,17 +116,6 @@ def finetune(
         print_json(result.report)
     elif not quiet:
         _print_result(result.report, storage, title=f"{model} -> {output}")
-
-
-def _make_storage(device: str | None, cells: float | None, time: str | None) -> Storage | None:
-    if device is None and cells is None and time is None:
-        return None
-    given: dict[str, Any] = {"device": find_device(device or _DEVICE)}
-    if cells is not None:
-        given["cells"] = cells
-    if time is not None:
-        given["time_s"] = parse_duration(time)
-    return Storage(**given)
 
 
 def _print_result(report: dict[str, Any], storage: Storage | None, *, title: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -15,7 +17,7 @@ from wl_onnx.cli.options import take_flags
 from wl_onnx.durations import parse_duration
 from wl_onnx.errors import InputError
 
-__all__ = ["takes_storage"]
+__all__ = ["takes_storage", "takes_storage_if_given"]
 
 _DEFAULT_DEVICE = "pcm-nandakumar2019"
 _DEFAULT_PROTECTIONS = "sign,adaptive,sparsity"
@@ -68,6 +70,48 @@ def takes_storage(command: Callable[..., None]) -> Callable[..., None]:
         command: takes a keyword argument `storage`, and parameters of its own.
     """
     return take_flags(command, "storage", _storage_flags, lambda **given: _make_storage(**given))
+
+
+def takes_storage_if_given(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the flags of a storage, all but its seed.
+
+    Args:
+        command: takes a keyword argument `storage`, which is None where no flag is given, and
+            parameters of its own.
+    """
+    return take_flags(command, "storage", _OptionalFlags(), _make_storage_if_given)
+
+
+class _OptionalFlags:
+    """The declaration of the same flags, each None where it is not given."""
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        flags = inspect.signature(_storage_flags, eval_str=True).parameters.values()
+        return inspect.Signature([_make_optional(one) for one in flags if one.name != "seed"])
+
+    def __call__(self) -> None:
+        """Only its signature is used."""
+
+
+def _make_optional(flag: inspect.Parameter) -> inspect.Parameter:
+    kind, option = get_args(flag.annotation)
+    option = copy.copy(option)
+    option.rich_help_panel = "Cells, for the recipe noisy"
+    if flag.default is not None:
+        default = str(flag.default).lower() if kind is bool else flag.default
+        option.help = f"{option.help} Default: {default}."
+    # The type is known at run time alone.
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+    return flag.replace(default=None, annotation=annotation)
+
+
+def _make_storage_if_given(**flags: Any) -> Storage | None:
+    given = {name: value for name, value in flags.items() if value is not None}
+    if not given:
+        return None
+    defaults = inspect.signature(_storage_flags).parameters
+    return _make_storage(**{name: one.default for name, one in defaults.items()} | given)
 
 
 def _storage_flags(
