@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 # Trials to find what is digital and loses as much as cells by flags, and most samples on which
 # they look at layers and are measured: nothing but the report depends on them.
 _MAX_TRIALS = 8
-_MAX_CALIBRATION_SAMPLES = 512
+_MAX_CALIBRATION_SAMPLES = 256
 _MAX_VALIDATION_SAMPLES = 1000
 # What a palette that loses as much is asked for, at least and at most, as a share of the energy.
 _ERROR_SHARES = (1e-6, 0.5)
