@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import platform
 import time
-from collections.abc import Iterator, Sequence
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +15,10 @@ import onnx
 import onnxruntime
 from accuracy import count_errors
 from lenet_network import MODELS, build_onnx
-from result_files import check_baseline, read_record, write_text
+from result_files import check_baseline, describe_environment, read_record, write_text
 from result_picture import draw
 from result_table import Row, count_bytes, format_table, summarize
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from run_progress import progress_bar, show_step
 from script_files import replacing
 
 import wl_onnx
@@ -32,10 +28,6 @@ if TYPE_CHECKING:
     from experiments import Codec, Experiment
     from image_data import ImageData, Split
     from rich.console import Console
-
-    from wl_onnx.finetune import StepReport
-
-_PACKAGES = ("wl-onnx", "onnxruntime", "onnx", "numpy", "torch")
 
 
 class Reproduction:
@@ -106,7 +98,7 @@ class Reproduction:
             check_baseline(path, properties)
             return path
         start = time.monotonic()
-        with self._bar(f"seed {seed} baseline") as (bar, task):
+        with progress_bar(f"seed {seed} baseline", self._console) as (bar, task):
             parameters = lenet.train(
                 MODELS[network],
                 self._data.train.images,
@@ -135,20 +127,14 @@ class Reproduction:
             "baseline": hashlib.sha256(baseline.read_bytes()).hexdigest(),
         }
         if record.exists() and model.exists():
-            return read_record(record, settings)
+            return read_record(record, settings, Row)
         if self._feeds is None:
             data = self._data
             self._feeds = data.to_feeds(data.train), data.to_feeds(data.validation)
         checkpoint = stem.with_suffix(".checkpoint")
         is_resumed = checkpoint.exists()
         start = time.monotonic()
-        with self._bar(f"seed {seed} {codec}") as (bar, task):
-
-            def report(step: StepReport) -> None:
-                bar.update(
-                    task, completed=step.step, total=step.steps, figures=_describe_step(step)
-                )
-
+        with progress_bar(f"seed {seed} {codec}", self._console) as (bar, task):
             made = finetune(
                 baseline,
                 model,
@@ -156,7 +142,7 @@ class Reproduction:
                 validation_data=self._feeds[1],
                 recipe=recipe,
                 checkpoint=checkpoint,
-                progress=report,
+                progress=lambda step: show_step(bar, task, step),
                 force=True,
             )
         row = Row(
@@ -184,19 +170,7 @@ class Reproduction:
             soft_wrap=True,
         )
         # As the file has it, tuples as lists, whether it was made now or before.
-        return read_record(record, settings)
-
-    @contextlib.contextmanager
-    def _bar(self, description: str) -> Iterator[tuple[Progress, Any]]:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(20),
-            TextColumn("{task.fields[figures]}", markup=False),
-            TimeElapsedColumn(),
-        )
-        hidden = not self._console.is_terminal
-        with Progress(*columns, console=self._console, transient=True, disable=hidden) as bar:
-            yield bar, bar.add_task(description, total=None, figures="")
+        return read_record(record, settings, Row)
 
 
 def measure_error(path: Path, data: ImageData, split: Split) -> float:
@@ -212,28 +186,3 @@ def measure_error(path: Path, data: ImageData, split: Split) -> float:
     session = wl_onnx.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     num_wrong = count_errors(session, split.images, split.labels, data.to_input)
     return 100 * num_wrong / len(split.images)
-
-
-def describe_environment() -> dict[str, Any]:
-    """What the times and the last digits depend on."""
-    import torch
-
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-    }
-
-
-def _describe_step(step: StepReport) -> str:
-    parts = [f"{step.stage} {step.epoch}/{step.epochs}", f"loss {step.loss:.3f}"]
-    if step.accuracy is not None:
-        parts.append(f"error {100 * (1 - step.accuracy):.2f} %")
-    if step.size_bytes is not None:
-        parts.append(f"{step.size_bytes:,} bytes")
-    return "  ".join(parts)

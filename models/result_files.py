@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import os
+import platform
+from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import onnx
-from result_table import Row
 from script_command import ScriptError
 from script_files import replacing
+
+_PACKAGES = ("wl-onnx", "onnxruntime", "onnx", "numpy", "torch")
 
 
 def check_baseline(path: Path, properties: Mapping[str, str]) -> None:
@@ -38,12 +43,15 @@ def check_baseline(path: Path, properties: Mapping[str, str]) -> None:
         )
 
 
-def read_record(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def read_record(
+    path: Path, settings: Mapping[str, Any], form_row: Callable[..., Any]
+) -> dict[str, Any]:
     """A result that was kept.
 
     Args:
         path: of a JSON file.
         settings: what it must have been made with.
+        form_row: makes a row of its figures.
 
     Raises:
         ScriptError: it is damaged, or of another run.
@@ -51,7 +59,7 @@ def read_record(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = result["settings"]
-        Row(**result["figures"])
+        form_row(**result["figures"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ScriptError(
             f"cannot read {path}: it must be a result that this version wrote, got a damaged or "
@@ -70,3 +78,19 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file that is there whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def describe_environment() -> dict[str, Any]:
+    """What the times and the last digits depend on."""
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "versions": versions,
+    }

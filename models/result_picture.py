@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from script_command import ScriptError
+from picture_frame import LINE_COLOR, picture
 
 if TYPE_CHECKING:
     from experiments import Experiment
@@ -19,22 +19,6 @@ _STYLES = {
     "palette": ("#0072B2", "o", "lossless"),
     "bloomier": ("#D55E00", "^", "filters, retrained around"),
 }
-_LIMIT_COLOR = "#666666"
-_PNG_DPI = 144
-
-
-def require_matplotlib() -> None:
-    """Refuses before any work where pictures cannot be drawn.
-
-    Raises:
-        ScriptError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib as _  # noqa: F401
-    except ImportError as error:
-        raise ScriptError(
-            'cannot draw: matplotlib is not installed; pip install "wl-onnx[models]"'
-        ) from error
 
 
 def draw(experiment: Experiment, rows: Sequence[Row], paths: Sequence[Path]) -> None:
@@ -45,22 +29,10 @@ def draw(experiment: Experiment, rows: Sequence[Row], paths: Sequence[Path]) -> 
         rows: at least one.
         paths: files to write, `.svg` or `.png`.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    settings: Any = {
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "svg.hashsalt": "wl_onnx",
-    }
-    with mpl.rc_context(settings):
-        figure = Figure(figsize=(7.4, 4.8), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        limit = experiment.find_limit(statistics.fmean(row.baseline_error for row in rows))
+    limit = experiment.find_limit(statistics.fmean(row.baseline_error for row in rows))
+    with picture(experiment.title, paths) as axes:
         axes.set_xscale("log")
         _draw_limit(axes, experiment, rows, limit)
         _draw_rows(axes, rows)
@@ -71,18 +43,6 @@ def draw(experiment: Experiment, rows: Sequence[Row], paths: Sequence[Path]) -> 
         counted = f"{experiment.layer}" if experiment.layer else "weights"
         axes.set_xlabel(f"dense bytes of {counted} over compressed")
         axes.set_ylabel("test error, %")
-        axes.set_title(experiment.title, loc="left", weight="bold")
-        axes.grid(visible=True, color="#e6e6e6", linewidth=0.7)
-        axes.set_axisbelow(True)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-        for path in paths:
-            is_svg = path.suffix == ".svg"
-            figure.savefig(
-                path,
-                dpi=_PNG_DPI,
-                facecolor="white",
-                metadata={"Date": None} if is_svg else {"Software": None},
-            )
 
 
 def _draw_limit(axes: Axes, experiment: Experiment, rows: Sequence[Row], limit: float) -> None:
@@ -93,11 +53,11 @@ def _draw_limit(axes: Axes, experiment: Experiment, rows: Sequence[Row], limit: 
     errors = [limit, *(row.test_error for row in rows), *(row.baseline_error for row in rows)]
     span = max(max(errors) - min(errors), 0.2)
     axes.set_ylim(max(0.0, min(errors) - 0.55 * span), max(errors) + 0.75 * span)
-    axes.axhline(limit, color=_LIMIT_COLOR, linestyle="--", linewidth=1, label="most error allowed")
+    axes.axhline(limit, color=LINE_COLOR, linestyle="--", linewidth=1, label="most error allowed")
     baseline = statistics.fmean(row.baseline_error for row in rows)
-    axes.axhline(baseline, color=_LIMIT_COLOR, linewidth=1, label="baseline, mean")
+    axes.axhline(baseline, color=LINE_COLOR, linewidth=1, label="baseline, mean")
     for ratio, name in ((experiment.at_least, "wanted"), (experiment.stretch, "hoped for")):
-        axes.axvline(ratio, color=_LIMIT_COLOR, linestyle=":", linewidth=1)
+        axes.axvline(ratio, color=LINE_COLOR, linestyle=":", linewidth=1)
         axes.annotate(
             f"{name} {ratio:g}x",
             (ratio, 0),
@@ -106,7 +66,7 @@ def _draw_limit(axes: Axes, experiment: Experiment, rows: Sequence[Row], limit: 
             textcoords="offset points",
             rotation=90,
             fontsize=8,
-            color=_LIMIT_COLOR,
+            color=LINE_COLOR,
         )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import table_columns
+from table_columns import Column, as_bytes, as_minutes, as_percent, as_ratio, format_rows
 
 if TYPE_CHECKING:
     from experiments import Experiment
@@ -89,25 +92,9 @@ def is_within_limit(experiment: Experiment, row: Row) -> bool:
     return row.test_error <= experiment.find_limit(row.baseline_error) + _ROUNDING
 
 
-def summarize(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float | None]]]:
+def summarize(rows: Sequence[Row]) -> table_columns.Summary:
     """Mean and worst of each figure by codec; the worst of each field is of any seed."""
-    summary = {}
-    for codec in dict.fromkeys(row.codec for row in rows):
-        group = [row for row in rows if row.codec == codec]
-        summary[codec] = {
-            "mean": {name: _reduce(group, name, statistics.fmean) for name in _FIGURES},
-            "worst": {
-                name: _reduce(group, name, min if name.endswith("_ratio") else max)
-                for name in _FIGURES
-            },
-        }
-    return summary
-
-
-def _reduce(rows: Sequence[Row], name: str, reduce: Callable[[list[float]], float]) -> float | None:
-    values = [getattr(row, name) for row in rows]
-    known = [value for value in values if value is not None]
-    return reduce(known) if known else None
+    return table_columns.summarize(rows, "codec", _COLUMNS)
 
 
 def format_table(experiment: Experiment, rows: Sequence[Row]) -> str:
@@ -118,16 +105,7 @@ def format_table(experiment: Experiment, rows: Sequence[Row]) -> str:
         rows: at least one.
     """
     lines = [f"# {experiment.title}", "", *_format_verdicts(experiment, rows), ""]
-    lines.append("| seed | codec | " + " | ".join(one.header for one in _COLUMNS) + " |")
-    lines.append("| --- | --- |" + " ---: |" * len(_COLUMNS))
-    for row in rows:
-        cells = [one.format(getattr(row, one.name)) for one in _COLUMNS]
-        cells[-1] = ("at least " if row.is_resumed else "") + cells[-1]
-        lines.append(f"| {row.seed} | {_NAMES[row.codec]} | {' | '.join(cells)} |")
-    for codec, figures in summarize(rows).items():
-        for kind in ("mean", "worst"):
-            cells = [one.format(figures[kind][one.name]) for one in _COLUMNS]
-            lines.append(f"| {kind} | {_NAMES[codec]} | {' | '.join(cells)} |")
+    lines += format_rows(rows, "codec", _NAMES, _COLUMNS)
     counted = f"`{experiment.layer}` alone" if experiment.layer else "all initializers, biases too"
     lines += [
         "",
@@ -182,40 +160,16 @@ def _format_verdicts(experiment: Experiment, rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _as_bytes(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def _as_percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} %"
-
-
-def _as_ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}x"
-
-
-def _as_minutes(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Column:
-    name: str
-    header: str
-    format: Callable[[float | None], str]
-
-
 _COLUMNS = (
-    _Column("baseline_error", "baseline error", _as_percent),
-    _Column("test_error", "test error", _as_percent),
-    _Column("weights_bytes", "weights, bytes", _as_bytes),
-    _Column("weights_ratio", "ratio", _as_ratio),
-    _Column("lossless_bound_bytes", "lossless bound", _as_bytes),
-    _Column("file_bytes", "file, bytes", _as_bytes),
-    _Column("file_ratio", "ratio", _as_ratio),
-    _Column("filter_bytes", "in filters", _as_bytes),
-    _Column("information_bound_bytes", "information bound", _as_bytes),
-    _Column("same_lossless_bytes", "the same, lossless", _as_bytes),
-    _Column("minutes", "minutes", _as_minutes),
+    Column("baseline_error", "baseline error", as_percent),
+    Column("test_error", "test error", as_percent),
+    Column("weights_bytes", "weights, bytes", as_bytes),
+    Column("weights_ratio", "ratio", as_ratio),
+    Column("lossless_bound_bytes", "lossless bound", as_bytes),
+    Column("file_bytes", "file, bytes", as_bytes),
+    Column("file_ratio", "ratio", as_ratio),
+    Column("filter_bytes", "in filters", as_bytes),
+    Column("information_bound_bytes", "information bound", as_bytes),
+    Column("same_lossless_bytes", "the same, lossless", as_bytes),
+    Column("minutes", "minutes", as_minutes),
 )
-_FIGURES = tuple(column.name for column in _COLUMNS)

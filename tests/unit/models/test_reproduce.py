@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 import wl_onnx
+from tests.image_network import make_image_network
 from tests.marked_images import make_marked_images
 from tests.model_scripts import load_script
 
@@ -202,37 +203,10 @@ def test_an_interrupted_run_goes_on(
     assert re.search(r"\| lossless .* \| at least \d", (tmp_path / "lenet300.md").read_text())
 
 
-def make_small_network(path: Path) -> None:
-    """One filter bank and one product, of images [n, 3, 32, 32]."""
-    rng = np.random.default_rng(4)
-    arrays = {
-        "conv.weight": rng.normal(0, 0.2, (8, 3, 3, 3)),
-        "conv.bias": rng.normal(0, 0.1, 8),
-        "fc.weight": rng.normal(0, 0.05, (10, 512)),
-        "fc.bias": rng.normal(0, 0.05, 10),
-    }
-    nodes = [
-        helper.make_node("Conv", ["input", "conv.weight", "conv.bias"], ["a"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[4, 4], strides=[4, 4]),
-        helper.make_node("Flatten", ["c"], ["d"], axis=1),
-        helper.make_node("Gemm", ["d", "fc.weight", "fc.bias"], ["logits"], transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("input", 1, ["N", 3, 32, 32])],
-        [helper.make_tensor_value_info("logits", 1, ["N", 10])],
-        [numpy_helper.from_array(a.astype(np.float32), name) for name, a in arrays.items()],
-    )
-    opsets = [helper.make_opsetid("", 18)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-
-
 def test_a_model_that_is_given_is_the_baseline(tmp_path: Path) -> None:
     data, model = tmp_path / "cifar10.npz", tmp_path / "given.onnx"
     np.savez(data, **make_marked_images(500, 60, (32, 32, 3)))
-    make_small_network(model)
+    onnx.save(make_image_network(), model)
     before = model.read_bytes()
     assert call("resnet20", data, tmp_path / "out", "--model", model, "--seeds", 0) == 0
     assert model.read_bytes() == before
