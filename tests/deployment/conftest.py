@@ -1,4 +1,4 @@
-"""Models dense and with operators, and how a program is run on them."""
+"""Models dense, with operators and portable, and how a program is run on them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 import wl_onnx
 from tests.deployment.forms import Case, Forms
 
-CODECS = ("bloomier", "palette")  # operators that have one blob each
+# What has a portable form.
+RECIPES = {
+    "xor": wl_onnx.Recipe(codec="bloomier", layout="xor"),
+    "palette": wl_onnx.Recipe(codec="palette"),
+}
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
@@ -34,15 +39,19 @@ def case(
     values = np.random.default_rng(0).standard_normal(dims, np.float32)
     values.tofile(folder / "input")
 
-    by_codec = {}
-    for codec in CODECS:
-        files = {form: folder / f"{codec}-{form}.onnx" for form in ("dense", "operators")}
-        wl_onnx.compress(path, files["operators"], recipe=wl_onnx.Recipe(codec=codec))
-        wl_onnx.decompress(files["operators"], files["dense"])
-        outputs = open_session(files["dense"]).run(None, {value.name: values})
+    by_recipe = {}
+    for name, recipe in RECIPES.items():
+        paths = {
+            form: folder / f"{name}-{form}.onnx" for form in ("dense", "operators", "portable")
+        }
+        wl_onnx.compress(path, paths["operators"], recipe=recipe)
+        wl_onnx.decompress(paths["operators"], paths["dense"])
+        wl_onnx.convert(paths["operators"], paths["portable"], to="portable")
+        outputs = open_session(paths["dense"]).run(None, {value.name: values})
         expected = np.concatenate([output.ravel() for output in outputs])
-        by_codec[codec] = Forms(**files, expected=expected)
-    return Case(by_codec, source=folder / "input", dims=dims)
+        by_recipe[name] = Forms(**paths, expected=expected)
+    ir_version = onnx.load(paths["portable"]).ir_version
+    return Case(by_recipe, source=folder / "input", dims=dims, ir_version=ir_version)
 
 
 @pytest.fixture

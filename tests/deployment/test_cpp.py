@@ -1,4 +1,4 @@
-"""A C++ program runs operators by their library, in the onnxruntime that npm has."""
+"""A C++ program runs portable files by onnxruntime alone, and operators by their library."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def test_portable_needs_no_library(
+    program: Path, case: Case, run_command: Callable[..., list[np.ndarray]]
+) -> None:
+    case.check(lambda models: run_command(models, program, "-"))
+
+
 def test_operators_run_by_their_library(
     program: Path, case: Case, run_command: Callable[..., list[np.ndarray]]
 ) -> None:
@@ -55,6 +61,6 @@ def test_operators_run_by_their_library(
 def test_operators_need_their_library(
     program: Path, case: Case, run_command: Callable[..., list[np.ndarray]]
 ) -> None:
-    for forms in case.by_codec.values():
+    for forms in case.by_recipe.values():
         with pytest.raises(AssertionError, match=r"com\.wl_onnx"):
             run_command([forms.operators], program, "-")
