@@ -23,7 +23,7 @@ from wl_onnx.finetune.element_types import to_dtype
 from wl_onnx.finetune.registry import NEWEST_OPSET, OLDEST_OPSET, Operator, find_operator
 from wl_onnx.finetune.trainable import find_trainable
 from wl_onnx.finetune.training_flag import TrainingFlag
-from wl_onnx.graph import is_compressed, load_model
+from wl_onnx.graph import is_compressed, is_portable, load_model
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.scopes import Body, find_bodies, form_key
 
@@ -51,7 +51,7 @@ def convert_model(
         update_statistics: whether training updates running statistics.
     """
     loaded = load_model(model)
-    if is_compressed(loaded):
+    if is_compressed(loaded) or is_portable(loaded):
         raise model_error(
             f"cannot bring {loaded.name} to torch: the model must not be compressed, got nodes "
             "that decode weights; decompress it first"

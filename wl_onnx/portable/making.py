@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from wl_onnx.errors import InputError
 from wl_onnx.graph import Decoder, find_stored, read_metadata, restore_weights
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.metadata import PORTABLE_RECORD, write_metadata
-from wl_onnx.graph.scopes import Place, find_bodies, find_places
+from wl_onnx.graph.scopes import Body, Place, find_bodies, find_places
 from wl_onnx.portable.form import PortableForm, make_form, make_palette_form
 from wl_onnx.portable.placement import (
     PlacedWeight,
@@ -97,7 +97,8 @@ def make_portable(
     Args:
         model: a compressed model, changed in place.
         inline: put the decoding nodes into the graph itself, not into a function for each weight.
-        folding_budget: most bytes that sessions may take to fold all weights; None: 2 GiB.
+        folding_budget: most bytes that sessions may take to fold all weights, those of a function
+            once for each call; None: 2 GiB.
         allow_growth: keep the forms of weights even where they are larger than dense tensors.
 
     Raises:
@@ -113,6 +114,7 @@ def make_portable(
     codecs: dict[str, str] = {}
     stored: dict[str, int] = {}
     left: dict[str, str] = {}
+    copies = _count_copies(find_bodies(model.proto))
     for decoder in decoders:
         form = _make_form(decoder, decode)
         if isinstance(form, str):
@@ -130,7 +132,7 @@ def make_portable(
         forms[decoder.scope, decoder.name] = form
         codecs[decoder.key] = form.codec
         stored[decoder.key] = form.size_bytes
-        folding[decoder.key] = form.folding_bytes
+        folding[decoder.key] = form.folding_bytes * copies[decoder.body.root().scope]
     _check_budget(model, folding, folding_budget)
     metadata = read_metadata(model)
     coded = {
@@ -216,6 +218,32 @@ def _require_opset(model: CompressibleModel, place: Place) -> None:
             f"{MIN_OPSET} or later, got {opset}; exclude it, or export the model at opset "
             f"{MIN_OPSET} or later"
         )
+
+
+def _count_copies(bodies: Sequence[Body]) -> dict[str, int]:
+    """How often onnxruntime inlines each function, by scope; the main graph stands there once."""
+    scopes = {
+        (one.graph.domain, one.graph.name, one.graph.overload): one.scope
+        for one in bodies
+        if isinstance(one.graph, FunctionProto)
+    }
+    callers: dict[str, list[str]] = {scope: [] for scope in scopes.values()}
+    for body in bodies:
+        for node in body.graph.node:
+            scope = scopes.get((node.domain, node.op_type, node.overload))
+            if scope is not None:
+                callers[scope].append(body.root().scope)
+    copies = {"": 1}
+
+    def count(scope: str) -> int:
+        if scope not in copies:
+            copies[scope] = 0  # for functions that call themselves, which onnxruntime refuses
+            copies[scope] = sum(map(count, callers[scope]))
+        return copies[scope]
+
+    for scope in callers:
+        count(scope)
+    return copies
 
 
 def _check_budget(

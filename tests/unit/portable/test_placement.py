@@ -191,6 +191,15 @@ def compress_report(model: onnx.ModelProto, codec: str) -> list[dict[str, object
     return compress(model, recipe=recipe).report["tensors"]
 
 
+def test_the_budget_counts_a_function_once_for_each_call() -> None:
+    """Of two weights of one kind, one is in a function that is called twice."""
+    loaded = load_model(to_operators(functions(18), "palette"))
+    folding_bytes = make_portable(loaded, allow_growth=True).folding_bytes
+    loaded = load_model(to_operators(flat(18), "palette"))
+    once = make_portable(loaded, allow_growth=True).folding_bytes
+    assert folding_bytes == pytest.approx(1.5 * once, rel=0.01)
+
+
 def test_names_that_are_taken_are_not_taken_again() -> None:
     model = flat(18)
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(2), "w.codebook"))
