@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 from onnx import TensorProto, helper
 
-from wl_onnx.kernels.reference_blob import GROUP_SIZE, XOR
-from wl_onnx.portable import xor_nodes
-from wl_onnx.portable.bloomier_form import count_cells
+from wl_onnx.kernels.reference_blob import GROUP_SIZE, RIBBON, XOR
+from wl_onnx.portable import ribbon_nodes, xor_nodes
+from wl_onnx.portable.bloomier_form import count_cells, read_units
 from wl_onnx.portable.codebooks import add_table
 from wl_onnx.portable.filter_nodes import FilterNodes
-from wl_onnx.portable.packing import unpack_nodes
+from wl_onnx.portable.packing import add_unpacking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +45,7 @@ def add_filter(
     w = writer
     bits = int(form.fields["bits"])
     stored = form.tensors["codebook"]
-    units = _units(form)
+    units = read_units(form)
     if not units.any():
         zero = helper.make_tensor("", helper.np_dtype_to_tensor_dtype(stored.dtype), [1], [0.0])
         weights = w.add("ConstantOfShape", w.integers(*shape), value=zero)
@@ -55,28 +53,34 @@ def add_filter(
         return
     num_weights = math.prod(shape)
     num_groups = -(-num_weights // GROUP_SIZE)
-    num_cells = count_cells(XOR, units)
-    cells = unpack_nodes(w, inputs, num_cells // 8, bits)
-    filter_ = FilterNodes(w, form, inputs, num_groups, xor_nodes.PAIRS, 3)
-    index = filter_.to_lanes(xor_nodes.add_xor(w, filter_, cells, num_cells))
-    # The sum of two tables may carry into the bit behind the last one, whatever that is.
-    carries = form.fields["hash"] == "tabulation" and bits not in (8, 16)
-    copies = 2 if carries else 1
-    table = add_table(
-        w, inputs["codebook"], stored, data_type, 2**bits, copies, 0 if filter_.live is None else 1
+    layout = xor_nodes if form.fields["layout"] == "xor" else ribbon_nodes
+    num_octets = count_cells(XOR if layout is xor_nodes else RIBBON, units) // 8
+    cells = add_unpacking(w, inputs["cells"], num_octets, bits)
+    if bits != 8:
+        cells = w.cast(cells, TensorProto.UINT8 if bits < 8 else TensorProto.UINT16)
+    filter_ = FilterNodes(
+        w,
+        form,
+        inputs,
+        num_groups,
+        bunch_pairs=layout.BUNCH_PAIRS,
+        slot_pairs=layout.SLOT_PAIRS,
+        slot_bits=bits if layout is xor_nodes else 32,
     )
-    if filter_.live is not None:
-        index = w.cast(index, TensorProto.INT32)
-        index = w.add("Where", filter_.live, index, w.int32(copies * 2**bits))
+    add_answers = xor_nodes.add_xor if layout is xor_nodes else ribbon_nodes.add_ribbon
+    index = filter_.to_lanes(add_answers(w, filter_, cells, num_octets))
+    # The sum of two tables may carry into the bit behind the last one, whatever that is.
+    carries = layout is xor_nodes and form.fields["hash"] == "tabulation"
+    copies = 2 if carries and bits not in (8, 16) else 1
+    zeros = 1 if filter_.has_dead else 0
+    table = add_table(w, inputs["codebook"], stored, data_type, 2**bits, copies, zeros)
+    if filter_.has_dead:
+        is_live = w.add("Less", w.number(0), filter_.span)
+        index = w.cast(w.reshape(index, 1, num_groups, GROUP_SIZE), TensorProto.INT32)
+        index = w.add("Where", is_live, index, w.number(copies * 2**bits))
     if num_weights % GROUP_SIZE:
         index = w.slice(w.reshape(index, num_groups * GROUP_SIZE), 0, num_weights)
     index = w.reshape(index, *shape)
-    if filter_.live is None:
+    if not filter_.has_dead:
         index = w.cast(index, TensorProto.INT32)
     w.add("Gather", table, index, output=output)
-
-
-def _units(form: PortableForm) -> npt.NDArray[np.int32]:
-    if "blocks" in form.tensors:
-        return np.asarray(form.tensors["blocks"][1], np.int32)
-    return np.array([form.fields["units"]], np.int32)

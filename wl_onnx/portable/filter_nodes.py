@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import mmh3
 import numpy as np
-from onnx import TensorProto, helper
+import numpy.typing as npt
+from onnx import TensorProto
 
 from wl_onnx.kernels.reference_blob import BUNCH_SLOTS, GROUP_SIZE
 from wl_onnx.portable.murmur3_nodes import add_murmur3, shift_right
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from wl_onnx.portable.node_writer import NodeWriter
     from wl_onnx.portable.stored import PortableForm
 
-__all__ = ["FilterNodes"]
+__all__ = ["BUNCHES", "FilterNodes"]
 
 BUNCHES = GROUP_SIZE // BUNCH_SLOTS
 # m of `slot = lane * m % 1024`, and what brings a slot back to its lane
@@ -27,26 +27,32 @@ _MULTIPLIERS = {
     "murmur3": (633, pow(633, -1, GROUP_SIZE)),
 }
 
+_SeedPairs = Sequence[tuple[int, int]]
+
 
 class FilterNodes:
     """Writes nodes about all groups of a filter at once; a group is 128 bunches of 8 slots.
 
+    A hash of tabulation is the product of two matrices, of all groups and of all slots: a row
+    (T, 0, 1, 0), with a 1 for the attempt of the group's block, times a column (1, S, S', S'').
+
     Attributes:
         bits: bits of a cell.
         num_groups: groups of the weight.
-        units: name of each group's units, int32 [num_groups, 1]; of one block int32 without
-            dimensions.
-        first: name of the unit that a group's table begins with, in the same shape.
-        live: name of what says whether a group's block has a table, bool [num_groups, 1]; None
-            where all have.
+        span: name of how many places a bunch of each group can have, int32 [1, num_groups, 1], or
+            [1, 1] of a single block; 0 where its block has no table.
+        first: name of the first place in each segment of a group's table, int32
+            [segments, num_groups, 1], or [segments, 1, 1].
+        has_dead: whether there are blocks without a table.
 
     Args:
         writer: takes the nodes.
         form: the filter.
         inputs: names of its tensors by role.
         num_groups: groups of the weight.
-        pairs: the seeds (s_i, s_j) of each hash of tabulation; of murmur3 the first counts.
-        units_a_table: units of a table: 3 segments of an xor table, 1 of a ribbon.
+        bunch_pairs: the seeds (s_i, s_j) of the hashes of bunches; of murmur3 the first count.
+        slot_pairs: those of the hashes of slots.
+        slot_bits: how many bits of a slot's hash are wanted.
     """
 
     def __init__(
@@ -55,164 +61,185 @@ class FilterNodes:
         form: PortableForm,
         inputs: Mapping[str, str],
         num_groups: int,
-        pairs: Sequence[tuple[int, int]],
-        units_a_table: int,
+        *,
+        bunch_pairs: _SeedPairs,
+        slot_pairs: _SeedPairs,
+        slot_bits: int = 32,
     ) -> None:
         self.bits = int(form.fields["bits"])
         self.num_groups = num_groups
+        self.has_dead = False
         self._writer = writer
         self._hash = str(form.fields["hash"])
-        self._attempts = [int(attempt) for attempt in form.fields["attempts"]]
-        self._seeds = np.array(
-            [_block_seeds(form.fields["seed"], attempt) for attempt in self._attempts], np.uint32
-        ).view(np.int32)
-        self._pairs = list(pairs)
-        self.live: str | None = None
+        attempts = form.fields["attempts"]
+        seeds = [_block_seeds(form.fields["seed"], attempt) for attempt in attempts]
+        self._seeds = np.array(seeds, np.uint32)  # [A, 8]
+        self._num_attempts = len(attempts)
+        self._bunch_pairs, self._slot_pairs = list(bunch_pairs), list(slot_pairs)
+        self._slot_bits = slot_bits
         self._place = ""  # of each group's attempt, int32 [num_groups]
+        self._column = ""  # the same, int32 [1, num_groups, 1]
         if "blocks" in form.tensors:
-            self._read_blocks(form, inputs, units_a_table)
+            self._read_blocks(inputs["blocks"], form.tensors["blocks"])
         else:
-            self.units = writer.int32(form.fields["units"])
-            self.first = writer.int32(0)
+            units, segments = int(form.fields["units"]), 3 if form.fields["layout"] == "xor" else 1
+            self.span = writer.number(units - 7)
+            first = np.arange(segments, dtype=np.int32).reshape(-1, 1, 1) * np.int32(units)
+            self.first = writer.constant(first)
         if self._hash == "tabulation":
             self._add_tables()
 
-    def starts(self, hashes: str, first: str) -> str:
-        """The unit that each bunch begins with.
+    def starts(self, hashes: str) -> str:
+        """The cell or unit that each bunch begins with.
 
         Args:
-            hashes: name of its hashes, int32 [..., num_groups, 128].
-            first: name of what is added, which broadcasts with them.
+            hashes: name of its hashes, uint32 [segments, num_groups, 128].
 
         Returns:
-            The name of int32 [..., num_groups, 128].
+            The name of int32 [segments, num_groups, 128].
         """
         w = self._writer
-        high = shift_right(w, w.cast(hashes, TensorProto.UINT32), 16)
-        count = w.add("Add", self.units, w.int32(-7))
-        if self.live:  # a block without a table has no units
-            count = w.add("Max", count, w.int32(0))
-        product = w.add("Mul", w.cast(high, TensorProto.INT32), count)
-        return w.add("Add", w.add("Div", product, w.int32(1 << 16)), first)
+        high = w.cast(shift_right(w, hashes, 16), TensorProto.INT32)
+        product = w.add("Mul", high, self.span)
+        return w.add("Add", w.add("Div", product, w.number(1 << 16)), self.first)
 
-    def bunch_hashes(self, count: int) -> str:
-        """The first `count` hashes of all bunches, int32 [count, num_groups, 128]."""
+    def bunch_hashes(self) -> str:
+        """The hashes of all bunches, uint32 [hashes, num_groups, 128]."""
         w = self._writer
-        if self._hash == "murmur3":
-            keys = w.reshape(w.range(self.num_groups * BUNCHES), self.num_groups, BUNCHES)
-            return add_murmur3(w, keys, self._seeds_by_group([i for i, _ in self._pairs[:count]]))
-        by_group = w.slice(self._groups, 0, count)
-        by_bunch = w.slice(w.slice(self._slots, 0, count), 0, BUNCHES, 2)
-        if len(self._attempts) > 1:
-            by_bunch = w.add("Gather", by_bunch, self._place, axis=1)
-        return w.add("Add", w.reshape(by_group, count, self.num_groups, 1), by_bunch)
+        count = len(self._bunch_pairs)
+        if self._hash == "tabulation":
+            by_bunch = w.slice(self._bunch_factors[1], 0, BUNCHES, 2)
+            return w.add("MatMul", self._bunch_factors[0], by_bunch)
+        keys = w.reshape(w.range(self.num_groups * BUNCHES), self.num_groups, BUNCHES, 1)
+        hashes = add_murmur3(
+            w, w.cast(keys, TensorProto.UINT32), self._seeds_by_group(self._bunch_pairs)
+        )
+        return w.reshape(hashes, count, self.num_groups, BUNCHES)
 
-    def slot_hash(self, index: int, bits: int = 32) -> str:
-        """A hash of all slots, int32 [num_groups, 128, 8].
+    def group_hashes(self) -> str:
+        """Of the first hash of bunches the part that is one for a group, uint32 [1, groups, 1]."""
+        w = self._writer
+        if self._hash == "tabulation":
+            return w.slice(self._bunch_factors[0], 0, 1, 2)
+        keys = w.cast(w.range(self.num_groups), TensorProto.UINT32)
+        keys = w.reshape(keys, self.num_groups, 1, 1)
+        hashes = add_murmur3(w, keys, self._seeds_by_group(self._bunch_pairs[:1]))
+        return w.reshape(hashes, 1, self.num_groups, 1)
+
+    def slot_sum(self, hashes: Sequence[str]) -> str:
+        """The sum of two hashes of all slots mod 2**32, uint32 [1, num_groups, 1024].
 
         Args:
-            index: which of the hashes.
-            bits: how many of its bits are wanted; those above it are 0 or what is carried there.
+            hashes: what `slot_hashes` gave.
         """
         w = self._writer
-        shape = (self.num_groups, BUNCHES, BUNCH_SLOTS)
-        if self._hash == "murmur3":
-            bases = w.add("Mul", w.range(self.num_groups), w.int32(GROUP_SIZE))
-            lanes = w.reshape(self._permutation(1), 1, GROUP_SIZE)
-            keys = w.add("Add", w.reshape(bases, self.num_groups, 1), lanes)
-            hashes = add_murmur3(
-                w,
-                keys,
-                w.add("Squeeze", self._seeds_by_group([self._pairs[index][0]]), w.integers(0)),
-            )
-            return w.reshape(self._lowest(hashes, bits), *shape)
-        by_group = w.slice(self._groups, index, index + 1)
-        by_slot = w.slice(self._slots, index, index + 1)
-        by_group = w.reshape(self._lowest(by_group, bits), self.num_groups, 1, 1)
-        by_slot = w.reshape(self._lowest(by_slot, bits), -1, BUNCHES, BUNCH_SLOTS)
-        if len(self._attempts) > 1:
-            by_slot = w.add("Gather", by_slot, self._place, axis=0)
-        return w.add("Add", by_group, by_slot)
+        if self._hash == "tabulation":
+            lefts, rights = zip(*self._slot_factors, strict=True)
+            left, right = w.add("Concat", *lefts, axis=2), w.add("Concat", *rights, axis=1)
+            return w.add("MatMul", left, right)
+        first, second = (w.cast(value, TensorProto.INT32) for value in hashes)
+        return w.cast(w.add("Add", first, second), TensorProto.UINT32)
+
+    def slot_hashes(self) -> list[str]:
+        """The hashes of all slots, each uint32 [1, num_groups, 1024].
+
+        What stands above the bits that were asked for is 0, but for one bit of carry.
+        """
+        w = self._writer
+        if self._hash == "tabulation":
+            return [w.add("MatMul", *factors) for factors in self._slot_factors]
+        groups = w.reshape(w.range(self.num_groups), self.num_groups, 1)
+        keys = w.add("Mul", groups, w.number(GROUP_SIZE))
+        keys = w.add("Add", keys, self._permutation(1))
+        column = w.cast(w.reshape(keys, self.num_groups, GROUP_SIZE, 1), TensorProto.UINT32)
+        found = []
+        for pair in self._slot_pairs:
+            hashes = add_murmur3(w, column, self._seeds_by_group([pair]))
+            hashes = w.reshape(hashes, 1, self.num_groups, GROUP_SIZE)
+            found.append(self._lowest(hashes))
+        return found
 
     def to_lanes(self, by_slot: str) -> str:
         """Numbers in the order of weights.
 
         Args:
-            by_slot: name of numbers in the order of slots, 1,024 of each group.
+            by_slot: name of numbers in the order of slots, [1, num_groups, 1024].
 
         Returns:
-            The name of [num_groups, 1024].
+            The name of [1, num_groups, 1, 1024].
         """
-        w = self._writer
-        matrix = w.reshape(by_slot, self.num_groups, GROUP_SIZE)
-        return w.add("Gather", matrix, self._permutation(0), axis=1)
+        return self._writer.add("Gather", by_slot, self._permutation(0), axis=2)
 
-    def _read_blocks(
-        self, form: PortableForm, inputs: Mapping[str, str], units_a_table: int
-    ) -> None:
-        """Units, first unit and attempt of each group, from those of its block."""
+    def _read_blocks(self, name: str, blocks: npt.NDArray[Any]) -> None:
+        """Each group's span, first places and attempt: the sums of the blocks' steps up to it."""
         w = self._writer
-        num_blocks = form.tensors["blocks"].shape[1]
-        rows = w.split(inputs["blocks"], [1, 1, 1], 0)
-        counts, units, places = (w.reshape(row, num_blocks) for row in rows)
-        zero = w.int32(0)
-        begins = w.add("CumSum", counts, zero, exclusive=1)
-        none = w.add("ConstantOfShape", w.integers(self.num_groups), value=_INT32_ZERO)
-        ones = w.add("Div", counts, counts)
-        marks = w.add("ScatterElements", none, begins, ones)
-        block = w.add("Add", w.add("CumSum", marks, zero), w.int32(-1))
-        column = w.reshape(block, self.num_groups, 1)
-        total = w.add("Mul", units, w.int32(units_a_table))
-        self.units = w.add("Gather", units, column)
-        self.first = w.add("Gather", w.add("CumSum", total, zero, exclusive=1), column)
-        self._place = w.add("Gather", places, block)
-        if not form.tensors["blocks"][1].all():
-            self.live = w.add("Less", w.int32(0), self.units)
+        num_rows = blocks.shape[0] - 1
+        begins, steps = w.split(name, [1, num_rows], 0)
+        places = w.add("Expand", begins, w.integers(num_rows, blocks.shape[1]))
+        none = w.fill(0, TensorProto.INT32, num_rows, self.num_groups)
+        marks = w.add("ScatterElements", none, places, steps, axis=1)
+        sums = w.add("CumSum", marks, w.constant(np.array(1, np.int64)))
+        values = w.reshape(sums, num_rows, self.num_groups, 1)
+        self.span, self.first, self._column = w.split(values, [1, num_rows - 2, 1], 0)
+        self._place = w.reshape(self._column, self.num_groups)
+        self.has_dead = not np.cumsum(blocks[1]).all()
 
     def _add_tables(self) -> None:
-        """Both tables of each hash: by group `[hashes, groups]`, by slot `[hashes, A, 1024]`.
-
-        A is the number of different attempts. Both are hashed at once.
-        """
+        """Both factors of each hash; all tables are hashed at once."""
         w = self._writer
-        num_attempts = len(self._attempts)
-        num_slots = num_attempts * GROUP_SIZE
-        slots = w.range(num_slots)
-        keys = [w.range(self.num_groups), slots]
-        if num_attempts == 1:
-            none = w.add("ConstantOfShape", w.integers(self.num_groups), value=_INT32_ZERO)
-            places = [none, w.add("Add", w.add("Sub", slots, slots), w.int32(1))]
+        num_groups, num_slots = self.num_groups, self._num_attempts * GROUP_SIZE
+        pairs = self._bunch_pairs + self._slot_pairs
+        lanes = w.range(GROUP_SIZE)
+        keys = w.add("Concat", w.range(num_groups), *[lanes] * self._num_attempts, axis=0)
+        first, second = zip(*pairs, strict=True)
+        by_group = w.constant(np.ascontiguousarray(self._seeds[:, first].T)[:, :, None])
+        if self._num_attempts == 1:
+            by_group = w.add("Expand", by_group, w.integers(len(pairs), num_groups, 1))
         else:
-            keys[1] = w.add("Mod", slots, w.int32(GROUP_SIZE))
-            attempt = w.add("Div", slots, w.int32(GROUP_SIZE))
-            places = [self._place, w.add("Add", attempt, w.int32(num_attempts))]
-        first, second = zip(*self._pairs, strict=True)
-        seeds = w.constant(np.concatenate([self._seeds[:, first], self._seeds[:, second]]).T)
-        place = w.add("Concat", *places, axis=0)
-        hashes = add_murmur3(
-            w, w.add("Concat", *keys, axis=0), w.add("Gather", seeds, place, axis=1)
-        )
-        self._groups, by_slot = w.split(hashes, [self.num_groups, num_slots], 1)
-        self._slots = w.reshape(by_slot, len(self._pairs), num_attempts, GROUP_SIZE)
+            by_group = w.add("Gather", by_group, self._place, axis=1)
+        by_slot = w.constant(np.ascontiguousarray(self._seeds[:, second].T)[:, :, None])
+        by_slot = w.add("Expand", by_slot, w.integers(len(pairs), self._num_attempts, GROUP_SIZE))
+        by_slot = w.reshape(by_slot, len(pairs), num_slots, 1)
+        keys = w.add("Unsqueeze", w.cast(keys, TensorProto.UINT32), w.integers(1))
+        hashes = add_murmur3(w, keys, w.add("Concat", by_group, by_slot, axis=1))
+        by_group, by_slot = w.split(hashes, [num_groups, num_slots], 1)
+        shape = [len(pairs), num_groups, self._num_attempts]
+        if self._num_attempts == 1:
+            choice = w.fill(1, TensorProto.UINT32, *shape)
+        else:
+            numbers = w.constant(np.arange(self._num_attempts, dtype=np.int32))
+            choice = w.add("Equal", self._column, numbers)
+            choice = w.add("Expand", w.cast(choice, TensorProto.UINT32), w.integers(*shape))
+        by_slot = w.reshape(by_slot, len(pairs), self._num_attempts, GROUP_SIZE)
+        ones = w.fill(1, TensorProto.UINT32, len(pairs), 1, GROUP_SIZE)
+        counts = [len(self._bunch_pairs)] + [1] * len(self._slot_pairs)
+        lefts = w.split(w.add("Concat", by_group, choice, axis=2), counts, 0)
+        rights = w.split(w.add("Concat", ones, by_slot, axis=1), counts, 0)
+        self._bunch_factors = lefts[0], rights[0]
+        self._slot_factors = [
+            (self._lowest(left), self._lowest(right))
+            for left, right in zip(lefts[1:], rights[1:], strict=True)
+        ]
 
-    def _seeds_by_group(self, numbers: list[int]) -> str:
-        """Some seeds of each group's attempt, int32 [seeds, num_groups or 1, 1]."""
+    def _seeds_by_group(self, pairs: _SeedPairs) -> str:
+        """The first seeds of each group's attempt, uint32 [pairs, num_groups or 1, 1, 1]."""
         w = self._writer
-        seeds = w.constant(np.ascontiguousarray(self._seeds[:, numbers].T)[:, :, None])
-        return seeds if len(self._attempts) == 1 else w.add("Gather", seeds, self._place, axis=1)
+        numbers = [number for number, _ in pairs]
+        seeds = w.constant(np.ascontiguousarray(self._seeds[:, numbers].T)[:, :, None, None])
+        return seeds if self._num_attempts == 1 else w.add("Gather", seeds, self._place, axis=1)
 
-    def _lowest(self, hashes: str, bits: int) -> str:
+    def _lowest(self, hashes: str) -> str:
         w = self._writer
-        return hashes if bits == 32 else w.add("BitwiseAnd", hashes, w.int32(2**bits - 1))
+        if self._slot_bits == 32:
+            return hashes
+        return w.add("BitwiseAnd", hashes, w.number(2**self._slot_bits - 1, np.uint32))
 
     def _permutation(self, direction: int) -> str:
-        """The slot of each lane, or, in direction 1, the lane of each slot; int32 [1024]."""
+        """The slot of each lane, or, in direction 1, the lane of each slot; int32 [1, 1024]."""
         w = self._writer
-        product = w.add("Mul", w.range(GROUP_SIZE), w.int32(_MULTIPLIERS[self._hash][direction]))
-        return w.add("Mod", product, w.int32(GROUP_SIZE))
-
-
-_INT32_ZERO = helper.make_tensor("", TensorProto.INT32, [1], [0])
+        multiplier = w.number(_MULTIPLIERS[self._hash][direction])
+        product = w.add("Mul", w.range(GROUP_SIZE), multiplier)
+        return w.add("Mod", product, w.number(GROUP_SIZE))
 
 
 def _block_seeds(seed: int, attempt: int) -> list[int]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from onnx import NodeProto, helper, numpy_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["NodeWriter"]
 
@@ -20,20 +20,30 @@ _DIGITS = string.digits + string.ascii_lowercase
 class NodeWriter:
     """Collects nodes of standard operators, opset 18.
 
-    Attributes:
-        nodes: the nodes so far, in an order that a graph may have.
-
     Args:
         prefix: what the name of every value begins with.
         taken: names that are not to be given.
     """
 
     def __init__(self, prefix: str, taken: Iterable[str] = ()) -> None:
-        self.nodes: list[NodeProto] = []
+        self._nodes: list[NodeProto] = []
         self._prefix = prefix
         self._taken = frozenset(taken)
         self._count = 0
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._ranges: dict[int, str] = {}
+        self._numbers: dict[type[np.integer[Any]], dict[int, str]] = {}
+
+    def finish(self) -> list[NodeProto]:
+        """All nodes, in an order that a graph may have."""
+        first = []
+        for dtype, names in self._numbers.items():
+            pool = self._name()
+            column = np.array(list(names), dtype).reshape(-1, 1)
+            first.append(_make_constant(column, pool))
+            parts = helper.make_node("Split", [pool], list(names.values()), num_outputs=len(names))
+            first.append(parts)
+        return first + self._nodes
 
     def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """A node with one output.
@@ -48,10 +58,10 @@ class NodeWriter:
             The name of what it gives.
         """
         name = output or self._name()
-        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        self._nodes.append(helper.make_node(operator, inputs, [name], **attributes))
         return name
 
-    def split(self, value: str, sizes: list[int], axis: int) -> list[str]:
+    def split(self, value: str, sizes: Sequence[int], axis: int) -> list[str]:
         """Parts of a value.
 
         Args:
@@ -64,24 +74,34 @@ class NodeWriter:
         """
         names = [self._name() for _ in sizes]
         inputs = [value, self.integers(*sizes)]
-        self.nodes.append(helper.make_node("Split", inputs, names, axis=axis))
+        self._nodes.append(helper.make_node("Split", inputs, names, axis=axis))
         return names
 
     def constant(self, array: npt.NDArray[Any]) -> str:
         """The name of a constant; the same constant has one name."""
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            value = numpy_helper.from_array(array)
-            self._constants[key] = self.add("Constant", value=value)
+            self._constants[key] = self._name()
+            self._nodes.append(_make_constant(array, self._constants[key]))
         return self._constants[key]
 
     def integers(self, *values: int) -> str:
         """A constant int64 [n], what shapes and axes are."""
         return self.constant(np.array(values, np.int64))
 
-    def int32(self, value: int) -> str:
-        """A constant int32 without dimensions; of a larger number the lower 32 bits."""
-        return self.constant(np.array(value & 0xFFFFFFFF, np.uint32).view(np.int32))
+    def number(self, value: int, dtype: type[np.integer[Any]] = np.int32) -> str:
+        """A constant [1, 1], one output of a node that gives all numbers of its type.
+
+        No shape may depend on it: what it is, is not known before nodes are folded.
+
+        Args:
+            value: the number.
+            dtype: int32 or uint32.
+        """
+        names = self._numbers.setdefault(dtype, {})
+        if value not in names:
+            names[value] = self._name()
+        return names[value]
 
     def cast(self, value: str, data_type: int, *, output: str | None = None) -> str:
         """A value as another element type (TensorProto.DataType)."""
@@ -91,14 +111,25 @@ class NodeWriter:
         """A value with another shape, which must have no 0 in it."""
         return self.add("Reshape", value, self.integers(*shape), output=output)
 
+    def fill(self, value: int, data_type: int, *shape: int) -> str:
+        """A value of some shape that is the same number everywhere."""
+        return self.add(
+            "ConstantOfShape",
+            self.integers(*shape),
+            value=helper.make_tensor("", data_type, [1], [value]),
+        )
+
     def range(self, count: int) -> str:
         """int32 [count]: 0, 1, 2 and so on."""
-        return self.add("Range", self.int32(0), self.int32(count), self.int32(1))
+        if count not in self._ranges:
+            bounds = [self.constant(np.array(number, np.int32)) for number in (0, count, 1)]
+            self._ranges[count] = self.add("Range", *bounds)
+        return self._ranges[count]
 
     def slice(self, value: str, start: int, stop: int, axis: int = 0) -> str:
         """Part of a value along an axis."""
-        bounds = [self.integers(number) for number in (start, stop, axis)]
-        return self.add("Slice", value, *bounds)
+        bounds = [self.integers(number) for number in (start, stop)]
+        return self.add("Slice", value, *bounds, *([self.integers(axis)] if axis else []))
 
     def _name(self) -> str:
         number, name = self._count, ""
@@ -108,3 +139,12 @@ class NodeWriter:
             name = _DIGITS[digit] + name
         name = self._prefix + name
         return name if name not in self._taken else self._name()
+
+
+def _make_constant(array: npt.NDArray[Any], name: str) -> NodeProto:
+    """As an attribute of the form that takes the fewest bytes."""
+    if array.dtype == np.int64 and array.ndim == 0:
+        return helper.make_node("Constant", [], [name], value_int=int(array))
+    if array.dtype == np.int64 and array.ndim == 1 and array.size > 0:
+        return helper.make_node("Constant", [], [name], value_ints=array.tolist())
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array))

@@ -8,15 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from wl_onnx.portable.murmur3_nodes import shift_right
 
+if TYPE_CHECKING:
     from wl_onnx.portable.node_writer import NodeWriter
 
-__all__ = ["pack", "pack_roles", "roles_of", "unpack", "unpack_nodes", "unpack_roles"]
+__all__ = ["add_unpacking", "count_packed", "pack", "unpack"]
 
 _CHUNK = 1 << 20  # numbers, a multiple of 8
-_MOST_TOGETHER = 8  # bits that are packed together; those above stand in a tensor of their own
 
 
 def pack(values: npt.NDArray[Any], width: int) -> npt.NDArray[np.uint8]:
@@ -60,83 +59,32 @@ def unpack(packed: npt.NDArray[np.uint8], count: int, width: int) -> npt.NDArray
     return values
 
 
-def roles_of(width: int) -> dict[str, int]:
-    """The tensors that hold numbers of so many bits: the bits in each, by its role."""
-    if width <= _MOST_TOGETHER:
-        return {"cells": width}
-    return {"cells": _MOST_TOGETHER, "upper": width - _MOST_TOGETHER}
+def count_packed(count: int, width: int) -> int:
+    """Bytes of so many numbers when they are packed."""
+    return -(-count // 8) * width
 
 
-def pack_roles(values: npt.NDArray[Any], width: int) -> dict[str, npt.NDArray[np.uint8]]:
-    """Numbers as the tensors of `roles_of`.
+def add_unpacking(writer: NodeWriter, packed: str, num_octets: int, width: int) -> str:
+    """Nodes that unpack what `pack` packed.
 
-    Args:
-        values: integers [n] below 2**width.
-        width: bits of each, 1 to 16.
-    """
-    lower = pack(values & 0xFF, min(width, _MOST_TOGETHER))
-    if width <= _MOST_TOGETHER:
-        return {"cells": lower}
-    return {"cells": lower, "upper": pack(values >> _MOST_TOGETHER, width - _MOST_TOGETHER)}
-
-
-def unpack_roles(
-    tensors: Mapping[str, npt.NDArray[Any]], count: int, width: int
-) -> npt.NDArray[np.uint16]:
-    """The numbers that `pack_roles` packed, uint16 [count].
-
-    Args:
-        tensors: by role, of the right sizes.
-        count: how many numbers are wanted.
-        width: bits of each, 1 to 16.
-    """
-    values = unpack(tensors["cells"], count, min(width, _MOST_TOGETHER))
-    if width > _MOST_TOGETHER:
-        values |= unpack(tensors["upper"], count, width - _MOST_TOGETHER) << _MOST_TOGETHER
-    return values
-
-
-def unpack_nodes(writer: NodeWriter, inputs: Mapping[str, str], num_octets: int, width: int) -> str:
-    """Nodes that unpack what `pack_roles` packed.
+    Eight numbers are `width` bytes, a row. Its product with a matrix of powers of two has each
+    number in its uppermost bits, without those above it, for it is taken mod 2**32.
 
     Args:
         writer: takes the nodes.
-        inputs: names of the tensors by role.
+        packed: name of the bytes.
         num_octets: eighths of the numbers that were packed.
         width: bits of each, 1 to 16.
 
     Returns:
-        The name of the numbers, uint8 or, above 8 bits, uint16 [8 * num_octets].
+        The name of the numbers, uint32 [num_octets, 8], of 8 bits uint8.
     """
-    if width <= _MOST_TOGETHER:
-        return _unpack_bytes(writer, inputs["cells"], num_octets, width)
-    upper = _unpack_bytes(writer, inputs["upper"], num_octets, width - _MOST_TOGETHER)
-    upper = writer.add("Mul", writer.cast(upper, TensorProto.INT32), writer.int32(256))
-    lower = writer.cast(inputs["cells"], TensorProto.UINT16)
-    return writer.add("BitwiseOr", writer.cast(upper, TensorProto.UINT16), lower)
-
-
-def _unpack_bytes(writer: NodeWriter, packed: str, num_octets: int, width: int) -> str:
-    """uint8 [8 * num_octets]; eight numbers are `width` bytes, a row of a matrix."""
+    rows = writer.reshape(packed, num_octets, width)
     if width == 8:
-        return packed
-    first = np.arange(8) * width
-    shift = (first % 8).astype(np.uint8)
-    if 8 % width == 0:
-        column = writer.reshape(packed, num_octets * width, 1)
-        right = writer.constant(shift[: 8 // width])
-        values = writer.add("BitShift", column, right, direction="RIGHT")
-    else:
-        rows = writer.reshape(packed, num_octets, width)
-        # The byte behind a number that ends in its own one adds bits that the mask takes off.
-        places = (first // 8, np.minimum(first // 8 + 1, width - 1))
-        lower, upper = (
-            writer.add("Gather", rows, writer.constant(place.astype(np.int32)), axis=1)
-            for place in places
-        )
-        left = np.minimum(8 - shift, 7).astype(np.uint8)
-        lower = writer.add("BitShift", lower, writer.constant(shift), direction="RIGHT")
-        upper = writer.add("BitShift", upper, writer.constant(left), direction="LEFT")
-        values = writer.add("BitwiseOr", lower, upper)
-    mask = writer.constant(np.array([2**width - 1], np.uint8))
-    return writer.reshape(writer.add("BitwiseAnd", values, mask), 8 * num_octets)
+        return rows
+    exponents = 32 - width + 8 * np.arange(width)[:, None] - width * np.arange(8)
+    in_range = (exponents >= 0) & (exponents < 32)
+    factors = np.where(in_range, np.uint32(1) << np.maximum(exponents, 0).astype(np.uint32), 0)
+    matrix = writer.constant(factors.astype(np.uint32))
+    products = writer.add("MatMul", writer.cast(rows, TensorProto.UINT32), matrix)
+    return shift_right(writer, products, 32 - width)

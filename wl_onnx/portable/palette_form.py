@@ -14,7 +14,7 @@ from onnx import TensorProto
 from wl_onnx.codecs import palette
 from wl_onnx.portable.codebooks import add_table, read_codebook, store_codebook
 from wl_onnx.portable.fields import FieldReader, require
-from wl_onnx.portable.packing import pack_roles, roles_of, unpack_nodes, unpack_roles
+from wl_onnx.portable.packing import add_unpacking, count_packed, pack, unpack
 from wl_onnx.portable.stored import PortableForm
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def pack_palette(
     """
     stored, fields = store_codebook(codebook, codebook_type, data_type)
     width = _width(stored.size)
-    tensors = pack_roles(codes, width) if width else {}
-    return PortableForm("palette", {**tensors, "codebook": stored}, fields)
+    return PortableForm("palette", {"cells": pack(codes, width), "codebook": stored}, fields)
 
 
 def restore_palette(reader: FieldReader, shape: Sequence[int]) -> bytes:
@@ -59,15 +58,11 @@ def restore_palette(reader: FieldReader, shape: Sequence[int]) -> bytes:
     centroids, codebook_type = read_codebook(reader)
     count = math.prod(shape)
     width = _width(centroids.size)
-    tensors = {}
-    for role, bits in roles_of(width).items() if width else ():
-        tensors[role] = reader.tensor(role, (np.uint8,), 1)
-        size = -(-count // 8) * bits
-        require(
-            tensors[role].size == size, f"tensor {role} must have {size} bytes", tensors[role].size
-        )
+    cells = reader.tensor("cells", (np.uint8,), 1)
+    size = count_packed(count, width)
+    require(cells.size == size, f"tensor cells must have {size} bytes", cells.size)
+    codes = unpack(cells, count, width)
     reader.close()
-    codes = unpack_roles(tensors, count, width) if width else np.zeros(count, np.uint16)
     highest = int(codes.max(initial=0))
     require(highest < centroids.size, f"codes must be below {centroids.size}", highest)
     products = itertools.accumulate(reversed(tuple(shape)[1:]), operator.mul)
@@ -102,20 +97,15 @@ def add_palette(
     count = math.prod(shape)
     width = _width(stored.size)
     table = add_table(writer, inputs["codebook"], stored, data_type, stored.size)
-    if not width:
-        index = writer.add("ConstantOfShape", writer.integers(*shape), value=_ZERO)
-    else:
-        num_octets = -(-count // 8)
-        codes = unpack_nodes(writer, inputs, num_octets, width)
-        if count % 8:
-            codes = writer.slice(codes, 0, count)
-        index = writer.cast(writer.reshape(codes, *shape), TensorProto.INT32)
+    num_octets = -(-count // 8)
+    codes = add_unpacking(writer, inputs["cells"], num_octets, width)
+    codes = writer.cast(codes, TensorProto.INT32)
+    if count % 8:
+        codes = writer.slice(writer.reshape(codes, 8 * num_octets), 0, count)
+    index = writer.reshape(codes, *shape)
     writer.add("Gather", table, index, output=output)
 
 
-_ZERO = TensorProto(dims=[1], data_type=TensorProto.INT32, raw_data=bytes(4))
-
-
 def _width(num_clusters: int) -> int:
-    """Bits of a code."""
-    return (num_clusters - 1).bit_length()
+    """Bits of a code; 1 even where there is no choice, so that a file has as much as it says."""
+    return max(1, (num_clusters - 1).bit_length())

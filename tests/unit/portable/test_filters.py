@@ -22,7 +22,7 @@ from wl_onnx.kernels import reference
 from wl_onnx.portable.codebooks import numpy_type
 from wl_onnx.portable.form import make_form, restore_blob
 
-LAYOUTS = {"xor": 2}
+LAYOUTS = {"xor": 2, "ribbon": 1}
 HASHES = {"tabulation": 1, "murmur3": 2}
 FLOAT = TensorProto.FLOAT
 
