@@ -188,15 +188,16 @@ def test_an_interrupted_run_goes_on(
 
         return finetune
 
+    arguments = ("lenet300", mnist_file, tmp_path, "--seeds", 0, "--codecs", "palette")
     (tmp_path / "lenet300-seed0.onnx").write_bytes((made / "lenet300-seed0.onnx").read_bytes())
     monkeypatch.setattr(reproduction, "finetune", stop_in("quantize 1"))
-    assert call("lenet300", mnist_file, tmp_path, "--seeds", 0) == 130
+    assert call(*arguments) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert (tmp_path / "lenet300-seed0-palette.checkpoint").exists()
     assert not (tmp_path / "lenet300-seed0-palette.json").exists()
     stages.clear()
     monkeypatch.setattr(reproduction, "finetune", stop_in("never"))
-    assert call("lenet300", mnist_file, tmp_path, "--seeds", 0) == 0
+    assert call(*arguments) == 0
     assert stages[0] != "begin"
     palette = tmp_path / "lenet300-seed0-palette.onnx"
     assert palette.read_bytes() == (made / palette.name).read_bytes()
