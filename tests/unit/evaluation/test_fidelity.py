@@ -45,6 +45,7 @@ def test_a_model_equals_itself(
         {"name": "logits", "cosine": 1.0, "relative_l2": 0.0, "snr_db": None}
     ]
     assert "top1" not in report
+    assert report["num_samples"] == 8
     assert report["file_bytes"] == dict.fromkeys(("original", "compressed"), path.stat().st_size)
     assert set(report["modes"]) == LABELS
     for label, costs in report["modes"].items():
