@@ -23,8 +23,8 @@ _MAX_SPOTS = 300
 _PEAK_QUANTILE = 0.99  # a few large errors would leave all others without colour
 
 _ZERO, _STORED, _FALSE_POSITIVE = range(3)
-# Blue and orange, which the colour-blind tell apart, on white and on black alike. Stored weights let
-# the page through, so that false positives stand out from them.
+# Blue and orange, which the colour-blind tell apart, on white and on black alike. Stored weights
+# let the page through, so that false positives stand out from them.
 _FILTER_COLORS: tuple[Color, ...] = ((0, 0, 0, 0), (94, 139, 214, 150), (224, 92, 0, 255))
 _ERROR_COLORS: tuple[Color, ...] = tuple((224, 92, 0, 17 * step) for step in range(16))
 
