@@ -23,11 +23,13 @@ from wl_onnx.graph import (
     find_stored,
     hash_source,
     is_compressed,
+    is_portable,
     load_model,
     measure_tensors,
     read_metadata,
     to_proto,
 )
+from wl_onnx.portable import restore_operators
 from wl_onnx.report.facts import FileFacts, Histogram, Report, TensorFacts, WeightMap
 from wl_onnx.report.histograms import count_values
 from wl_onnx.report.sweep_facts import read_sweep
@@ -77,7 +79,8 @@ def collect_report(
     sha256 = _check_pair(before, after)
     swept = None if sweep is None else read_sweep(sweep, after)
     contents = evaluation.inspect(compressed)
-    decoders = find_stored(after)
+    has_standard_nodes = is_portable(after)
+    decoders = _find_decoders(compressed)
     comparison = evaluation.compare(
         original,
         _fix_reads(after, seed) if any(one.codec == "analog" for one in decoders) else compressed,
@@ -88,7 +91,7 @@ def collect_report(
     )
     progress("look at weights", 0, 1)
     dense = find_dense(before)
-    tensors = describe_tensors(contents["tensors"], decoders, dense)
+    tensors = describe_tensors(contents["tensors"], decoders, dense, is_portable=has_standard_nodes)
     weights = _Weights(decoders, dense, seed)
     histograms = _count_largest(tensors, weights)
     weight_map = _draw_largest(tensors, weights)
@@ -110,7 +113,8 @@ def collect_report(
         data_name=_name_data(data),
         seed=seed,
         sweep=swept,
-        metadata=read_metadata(after),
+        metadata=contents["metadata"],
+        is_portable=has_standard_nodes,
         versions={
             "wl-onnx": __version__,
             **{name: version(name) for name in ("onnx", "onnxruntime", "numpy")},
@@ -120,12 +124,20 @@ def collect_report(
     )
 
 
+def _find_decoders(compressed: Path) -> list[Decoder]:
+    """All of a compressed model; of a portable one, those of the operators that it came from."""
+    model = load_model(compressed)
+    if is_portable(model):
+        restore_operators(model)
+    return find_stored(model)
+
+
 def _check_pair(original: CompressibleModel, compressed: CompressibleModel) -> str:
     """The original's checksum, after a check that the other was made from it."""
-    if is_compressed(original):
+    if is_compressed(original) or is_portable(original):
         raise InputError(
             f"cannot report on {compressed.name}: its original must not be compressed, got "
-            f"{original.name} with nodes of com.wl_onnx; give the model that it was made from"
+            f"{original.name}, which is; give the model that it was made from"
         )
     sha256 = hash_source(original)
     source = read_metadata(compressed).get("source_sha256", sha256)

@@ -188,6 +188,7 @@ class Report:
         data_name: the file of the inputs; None where they were drawn.
         seed: of what was drawn.
         sweep: accuracy by time, or None.
+        is_portable: whether standard operators decode the weights.
         metadata: what the compressed file says of itself, texts by name.
         versions: of what made this report, by name.
         machine: what times and memory were measured on.
@@ -204,6 +205,7 @@ class Report:
     data_name: str | None
     seed: int
     sweep: Sweep | None
+    is_portable: bool
     metadata: Mapping[str, str]
     versions: Mapping[str, str]
     machine: str

@@ -36,7 +36,8 @@ def describe_headline(report: Report) -> str:
     names = {"filter": "Bloomier filters", "palette": "palettes", "bundle": "bundles"}
     stored = " and ".join(sorted(names.get(kind, kind) for kind in kinds))
     count = f"{format_count(len(coded))} of {format_count(len(report.tensors))}"
-    return f"{count} tensors stored in {stored}."
+    portable = ", decoded by standard operators" if report.is_portable else ""
+    return f"{count} tensors stored in {stored}{portable}."
 
 
 def make_tiles(report: Report) -> list[Tile]:

@@ -130,6 +130,11 @@ def describe_outputs(report: Report) -> str:
 
 def describe_costs(report: Report) -> str:
     """What the modes are, and what times were measured on."""
+    if report.is_portable:
+        return (
+            "onnxruntime decodes a portable file when it creates a session, in every mode alike. "
+            f"Measured on {report.machine}."
+        )
     return (
         "Weights are decoded when the session is created (materialize), at the first run (cached) "
         f"or at every run (streaming). Measured on {report.machine}."

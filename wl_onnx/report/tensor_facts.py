@@ -47,6 +47,8 @@ def describe_tensors(
     reports: Iterable[Mapping[str, Any]],
     decoders: Iterable[Decoder],
     dense: Mapping[str, Dense],
+    *,
+    is_portable: bool = False,
 ) -> tuple[TensorFacts, ...]:
     """All tensors, the largest size first.
 
@@ -54,6 +56,7 @@ def describe_tensors(
         reports: the `tensors` of `wl_onnx.evaluation.inspect`.
         decoders: all of the compressed model.
         dense: tensors of the original by key.
+        is_portable: whether the sizes are those of a portable file, which has no blobs.
     """
     by_key = {decoder.key: decoder for decoder in decoders}
     tensors = [
@@ -61,6 +64,7 @@ def describe_tensors(
             report,
             by_key.get(report["name"]) if report["codec"] != "none" else None,
             dense.get(report["name"]),
+            is_portable=is_portable,
         )
         for report in reports
     ]
@@ -68,12 +72,12 @@ def describe_tensors(
 
 
 def _describe(
-    report: Mapping[str, Any], decoder: Decoder | None, dense: Dense | None
+    report: Mapping[str, Any], decoder: Decoder | None, dense: Dense | None, *, is_portable: bool
 ) -> TensorFacts:
     size_bytes = report["size_bits"] / 8
     parts, false_positives = {DENSE: size_bytes}, None
     if decoder is not None:
-        parts = _split(decoder, size_bytes)
+        parts = {WEIGHTS: size_bytes} if is_portable else _split(decoder, size_bytes)
         if decoder.codec == "bloomier":
             num_centroids = int(find_nonzero_codes(decoder).sum())
             false_positives = max(0, num_centroids - report["num_nonzero"])

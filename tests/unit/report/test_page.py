@@ -226,3 +226,24 @@ def test_a_page_is_well_formed_and_has_its_sections(
         assert page.by_id(name).tag == "section"
     assert text.startswith("<!DOCTYPE html>")
     assert read_page(text).all("html")[0].attributes["lang"] == "en"
+
+
+def test_a_portable_file_is_told_as_the_one_that_it_came_from(
+    make_page: Pages, compress_file: Callable[..., onnx.ModelProto], small_mlp: onnx.ModelProto
+) -> None:
+    recipe = Recipe(codec="bloomier", sparsity=0.9, clusters=12, bits=6, layout="xor")
+    operators, _, _ = make_page(small_mlp, compress_file(small_mlp, recipe=recipe))
+    compressed = compress_file(small_mlp, recipe=recipe, portable=True)
+    portable, page, _ = make_page(small_mlp, compressed)
+    assert (operators.is_portable, portable.is_portable) == (False, True)
+    assert "decoded by standard operators" in page.all("header")[0].text
+    sizes = {one["name"]: one["size_bits"] for one in evaluation.inspect(compressed)["tensors"]}
+    same = {one.name: one for one in operators.tensors}
+    for tensor in portable.tensors:
+        assert tensor.size_bits == sizes[tensor.name] == 8 * sum(tensor.parts.values())
+        if tensor.codec != "none":  # the other weight would not shrink
+            assert tensor.false_positives == same[tensor.name].false_positives
+    assert {tensor.codec for tensor in portable.tensors} == {"bloomier", "none"}
+    assert portable.weight_map == operators.weight_map
+    with pytest.raises(InputError, match="its original must not be compressed"):
+        make_page(compressed, small_mlp)
