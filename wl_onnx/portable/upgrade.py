@@ -19,6 +19,7 @@ from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.scopes import find_bodies, find_places
 from wl_onnx.graph.tensors import inline_bytes, is_external
 from wl_onnx.graph.value_info import remove_inputs
+from wl_onnx.portable.converter_gaps import find_gap, mend_resizes
 
 if TYPE_CHECKING:
     from wl_onnx.graph import CompressibleModel
@@ -85,6 +86,9 @@ def _require_convertible(model: CompressibleModel, opset: int) -> None:
             f"{problem}: it must have no model-local functions, got {function.domain}::"
             f"{function.name}; {_ADVICE}"
         )
+    gap = find_gap(model.proto.graph.node, opset)
+    if gap is not None:
+        raise model_error(f"{problem}: its nodes must convert exactly, got {gap}; {_ADVICE}")
     for node in model.proto.graph.node:
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise model_error(
@@ -101,7 +105,7 @@ def _convert_nodes(model: CompressibleModel, opset: int) -> None:
     skeleton, withheld = _form_skeleton(model)
     try:
         converted = version_converter.convert_version(skeleton, MIN_OPSET)
-        onnx.checker.check_model(converted)
+        _check_nodes(converted)
     except Exception as error:  # the converter raises RuntimeError and errors of its own
         text = str(error).strip().splitlines() or [type(error).__name__]
         named = [node for node in proto.graph.node if node.op_type in str(error)]
@@ -110,6 +114,8 @@ def _convert_nodes(model: CompressibleModel, opset: int) -> None:
             f"cannot raise {model.name} from opset {opset} to {MIN_OPSET}{where}: "
             f"onnx's version converter must know all its nodes, got: {text[0]}; {_ADVICE}"
         ) from error
+    constants = {place.name: place.tensor for place in find_places(find_bodies(skeleton))}
+    mend_resizes(proto.graph.node, converted.graph.node, constants, opset)
     before = {tuple(node.output): node for node in proto.graph.node}
     nodes = [_prefer(before.get(tuple(node.output)), node) for node in converted.graph.node]
     shown = {tensor.name for tensor in skeleton.graph.initializer}
@@ -127,6 +133,15 @@ def _convert_nodes(model: CompressibleModel, opset: int) -> None:
             f"cannot raise {model.name} from opset {opset} to {MIN_OPSET}: onnx's version "
             f"converter must keep its names, got: {error}; {_ADVICE}"
         ) from error
+
+
+def _check_nodes(model: ModelProto) -> None:
+    """Checks that each node is one of its operator at the model's opset."""
+    context = type(onnx.checker.DEFAULT_CONTEXT)()
+    context.ir_version = model.ir_version
+    context.opset_imports = {one.domain: one.version for one in model.opset_import}
+    for node in model.graph.node:
+        onnx.checker.check_node(node, context)
 
 
 def _form_skeleton(model: CompressibleModel) -> tuple[ModelProto, list[NodeProto]]:

@@ -155,6 +155,60 @@ def test_other_domains_stay_as_they_are() -> None:
     assert same_bits(first[0], second[0])
 
 
+def make_one(opset: int, node: onnx.NodeProto, scales: list[float] | None) -> onnx.ModelProto:
+    """A model of one node, whose output has no shape."""
+    tensors = [] if scales is None else [numpy_helper.from_array(np.array(scales, "f4"), "scales")]
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 5, 7])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        tensors,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=6)
+
+
+SCALES = [[1, 1, 2, 2], [1, 1, 1.5, 2.5], [1, 1, 0.5, 0.6], [1, 1, 1, 0.3]]
+
+
+RESIZES = [
+    (operator, opset, mode, scales)
+    for operator, opset in (("Upsample", 7), ("Upsample", 9), ("Resize", 10))
+    for mode in ("nearest", "linear")
+    for scales in SCALES
+    if operator == "Resize" or min(scales) >= 1
+]
+
+
+@pytest.mark.parametrize(("operator", "opset", "mode", "scales"), RESIZES)
+def test_images_are_resized_as_before(
+    operator: str, opset: int, mode: str, scales: list[float]
+) -> None:
+    if opset == 7:
+        attributes = {"mode": mode, "scales": [float(scale) for scale in scales]}
+        model = make_one(opset, helper.make_node(operator, ["x"], ["y"], **attributes), None)
+    else:
+        node = helper.make_node(operator, ["x", "scales"], ["y"], mode=mode)
+        model = make_one(opset, node, scales)
+    first, second = open_plain(model), open_plain(raised(model))
+    feeds = draw_feeds(first)
+    assert same_bits(second.run(None, feeds)[0], first.run(None, feeds)[0])
+
+
+def test_what_the_converter_would_change_is_refused() -> None:
+    hardmax = helper.make_node("Hardmax", ["x"], ["y"], "hard")
+    with pytest.raises(ModelError, match="must convert exactly, got Hardmax hard whose axis"):
+        raised(make_one(11, hardmax, None))
+    resize = helper.make_node("Resize", ["x", "scales"], ["y"], "resized", mode="nearest")
+    with pytest.raises(ModelError, match="Resize resized to opset 18: to the nearest sample its"):
+        raised(make_one(10, resize, [1, 1, 0.7, 2]))
+    model = make_one(10, resize, [1, 1, 2, 2])
+    model.graph.node[0].input[1] = "computed"
+    model.graph.node.insert(0, helper.make_node("Identity", ["scales"], ["computed"]))
+    with pytest.raises(ModelError, match="got others"):
+        raised(model)
+
+
 def test_subgraphs_are_refused() -> None:
     model = make_old(11)
     branch = helper.make_graph(
