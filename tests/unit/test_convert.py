@@ -223,11 +223,23 @@ def test_a_budget_too_small_says_what_it_would_take(small_mlp: onnx.ModelProto) 
         convert(operators, folding_budget=1000)
     message = str(caught.value)
     needed = int(message.split("got ")[1].split(",")[0])
-    assert "of them for w0; raise folding_budget, compress with layout xor, or" in message
+    assert "of them for w0; raise folding_budget, or convert to dense" in message
     assert needed > 4 * (64 * 64 + 64 * 16)  # the weights themselves are among it
     assert record_of(convert(operators, folding_budget=needed))
     with pytest.raises(InputError, match=f"got {needed}, "):
         convert(operators, folding_budget=needed - 1)
+
+
+@pytest.mark.parametrize(
+    ("layout", "advice"),
+    [("ribbon", "compress with layout xor, or"), ("xor", "compress with codec palette, or")],
+)
+def test_a_budget_too_small_says_what_takes_less(
+    small_mlp: onnx.ModelProto, layout: str, advice: str
+) -> None:
+    operators = compress(small_mlp, recipe=Recipe(layout=layout)).model
+    with pytest.raises(InputError, match=f"raise folding_budget, {advice} convert to dense"):
+        convert(operators, folding_budget=1000)
 
 
 def test_analog_weights_are_refused(small_mlp: onnx.ModelProto) -> None:

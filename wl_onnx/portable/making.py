@@ -13,7 +13,8 @@ from wl_onnx.errors import InputError
 from wl_onnx.graph import Decoder, find_stored, read_metadata, restore_weights
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.metadata import PORTABLE_RECORD, write_metadata
-from wl_onnx.graph.scopes import Body, Place, find_bodies, find_places
+from wl_onnx.graph.scopes import Place, find_bodies, find_places
+from wl_onnx.portable.budget import ChosenForm, check_budget, count_folding
 from wl_onnx.portable.form import PortableForm, make_form, make_palette_form
 from wl_onnx.portable.placement import (
     PlacedWeight,
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
 
     from wl_onnx.graph import CompressibleModel
 
-__all__ = ["FOLDING_BUDGET_BYTES", "PortableModel", "make_portable", "measure_blob"]
-
-FOLDING_BUDGET_BYTES = 2 << 30
-"""Most bytes that sessions may take to fold all weights, unless a caller says otherwise."""
+__all__ = ["PortableModel", "make_portable", "measure_blob"]
 
 _MAX_CENTROIDS = 4096
 
@@ -109,59 +107,66 @@ def make_portable(
     """
     decoders = find_stored(model)
     decode = WeightDecoder(threads=0)
-    forms: dict[tuple[str, str], PortableForm] = {}
-    folding: dict[str, int] = {}
-    codecs: dict[str, str] = {}
-    stored: dict[str, int] = {}
+    chosen: list[ChosenForm] = []
     left: dict[str, str] = {}
-    copies = _count_copies(find_bodies(model.proto))
     for decoder in decoders:
-        form = _make_form(decoder, decode)
+        form = _choose_form(decoder, decode, allow_growth=allow_growth)
         if isinstance(form, str):
             left[decoder.key] = form
-            continue
-        size_bytes = measure_weight(
-            form, name=decoder.name, shape=decoder.shape, data_type=decoder.data_type
-        )
-        if size_bytes >= decoder.size_bytes and not allow_growth:
-            left[decoder.key] = (
-                f"would take {size_bytes} bytes in portable form, and takes {decoder.size_bytes} "
-                "as it is"
-            )
-            continue
-        forms[decoder.scope, decoder.name] = form
-        codecs[decoder.key] = form.codec
-        stored[decoder.key] = form.size_bytes
-        folding[decoder.key] = form.folding_bytes * copies[decoder.body.root().scope]
-    _check_budget(model, folding, folding_budget)
+        else:
+            chosen.append(ChosenForm(decoder, form))
+    check_budget(model, chosen, folding_budget)
+    result = _describe(model, decoders, chosen, left)
     metadata = read_metadata(model)
-    coded = {
-        id(decoder.node): decoder.blob_bytes
-        for decoder in decoders
-        if decoder.codec in ("palette", "bundle")
-    }
-    packed = [decoder for decoder in decoders if decoder.codec in ("palette", "bundle")]
-    result = PortableModel(
-        codecs,
-        stored,
-        left,
-        sum(folding.values()),
-        sum(stored.get(one.key, one.size_bytes) for one in packed),
-        sum(coded.values()),
-    )
+    forms = {(one.decoder.scope, one.decoder.name): one.form for one in chosen}
     restore_weights(model, decode)
     upgrade_model(model)
-    places = find_places(find_bodies(model.proto))
-    chosen = [
+    weights = [
         PlacedWeight(place, forms[place.body.scope, place.name])
-        for place in places
+        for place in find_places(find_bodies(model.proto))
         if (place.body.scope, place.name) in forms
     ]
-    for weight in chosen:
+    for weight in weights:
         _require_opset(model, weight.place)
-    records = place_weights(model, chosen, inline=inline)
+    records = place_weights(model, weights, inline=inline)
     write_metadata(model, {**metadata, PORTABLE_RECORD: format_record(records)})
     return result
+
+
+def _describe(
+    model: CompressibleModel,
+    decoders: Sequence[Decoder],
+    chosen: Sequence[ChosenForm],
+    left: Mapping[str, str],
+) -> PortableModel:
+    stored = {one.decoder.key: one.form.size_bytes for one in chosen}
+    packed = [one for one in decoders if one.codec in ("palette", "bundle")]
+    coded = {id(one.node): one.blob_bytes for one in packed}  # a bundle has one for several
+    return PortableModel(
+        codecs={one.decoder.key: one.form.codec for one in chosen},
+        stored_bytes=stored,
+        left=left,
+        folding_bytes=sum(count_folding(model, chosen).values()),
+        packed_bytes=sum(stored.get(one.key, one.size_bytes) for one in packed),
+        coded_bytes=sum(coded.values()),
+    )
+
+
+def _choose_form(
+    decoder: Decoder, decode: WeightDecoder, *, allow_growth: bool
+) -> PortableForm | str:
+    """The form of a weight, or why it is to be dense."""
+    form = _make_form(decoder, decode)
+    if isinstance(form, str) or allow_growth:
+        return form
+    size_bytes = measure_weight(
+        form, name=decoder.name, shape=decoder.shape, data_type=decoder.data_type
+    )
+    if size_bytes < decoder.size_bytes:
+        return form
+    return (
+        f"would take {size_bytes} bytes in portable form, and takes {decoder.size_bytes} as it is"
+    )
 
 
 def _make_form(decoder: Decoder, decode: WeightDecoder) -> PortableForm | str:
@@ -217,49 +222,4 @@ def _require_opset(model: CompressibleModel, place: Place) -> None:
             f"cannot make {place.key} of {model.name} portable: its function must import opset "
             f"{MIN_OPSET} or later, got {opset}; exclude it, or export the model at opset "
             f"{MIN_OPSET} or later"
-        )
-
-
-def _count_copies(bodies: Sequence[Body]) -> dict[str, int]:
-    """How often onnxruntime inlines each function, by scope; the main graph stands there once."""
-    scopes = {
-        (one.graph.domain, one.graph.name, one.graph.overload): one.scope
-        for one in bodies
-        if isinstance(one.graph, FunctionProto)
-    }
-    callers: dict[str, list[str]] = {scope: [] for scope in scopes.values()}
-    for body in bodies:
-        for node in body.graph.node:
-            scope = scopes.get((node.domain, node.op_type, node.overload))
-            if scope is not None:
-                callers[scope].append(body.root().scope)
-    copies = {"": 1}
-
-    def count(scope: str) -> int:
-        if scope not in copies:
-            copies[scope] = 0  # for functions that call themselves, which onnxruntime refuses
-            copies[scope] = sum(map(count, callers[scope]))
-        return copies[scope]
-
-    for scope in callers:
-        count(scope)
-    return copies
-
-
-def _check_budget(
-    model: CompressibleModel, folding: Mapping[str, int], folding_budget: int | None
-) -> None:
-    budget = FOLDING_BUDGET_BYTES if folding_budget is None else folding_budget
-    if budget < 1:
-        raise InputError(
-            f"cannot make {model.name} portable: folding_budget must be at least 1 byte, "
-            f"got {budget}"
-        )
-    total = sum(folding.values())
-    if total > budget:
-        largest = max(folding, key=lambda key: folding[key])
-        raise InputError(
-            f"cannot make {model.name} portable: to fold its weights must take a session at most "
-            f"{budget} bytes, got {total}, {folding[largest]} of them for {largest}; raise "
-            "folding_budget, compress with layout xor, or convert to dense"
         )
