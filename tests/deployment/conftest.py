@@ -17,6 +17,7 @@ from tests.deployment.forms import Case, Forms
 # What has a portable form.
 RECIPES = {
     "xor": wl_onnx.Recipe(codec="bloomier", layout="xor"),
+    "ribbon": wl_onnx.Recipe(codec="bloomier", layout="ribbon"),
     "palette": wl_onnx.Recipe(codec="palette"),
 }
 
