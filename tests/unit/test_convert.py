@@ -136,6 +136,19 @@ def test_growth_and_what_is_left_dense_are_told(
     assert "1 weights of mlp are stored dense: w1" in caplog.text
 
 
+def test_what_onnxruntime_would_not_fold_is_left_dense(
+    small_mlp: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wl_onnx.portable import making
+
+    operators = compress(small_mlp, recipe=Recipe(codec="palette", min_elements=1)).model
+    monkeypatch.setattr(making, "FOLDED_VALUE_BYTES", 64 * 64 * 4 - 1)
+    portable = convert(operators)
+    assert [weight["name"] for weight in record_of(portable)] == ["w1"]
+    expected = arrays_of(decompress(operators))["w0"]
+    assert same_bits(arrays_of(portable)["w0"], expected)
+
+
 def test_metadata_stays_but_for_the_record(small_mlp: onnx.ModelProto) -> None:
     operators = compress(small_mlp, recipe=PALETTE).model
     portable = convert(operators)

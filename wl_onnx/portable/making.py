@@ -14,7 +14,13 @@ from wl_onnx.graph import Decoder, find_stored, read_metadata, restore_weights
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.metadata import PORTABLE_RECORD, write_metadata
 from wl_onnx.graph.scopes import Place, find_bodies, find_places
-from wl_onnx.portable.budget import ChosenForm, check_budget, count_folding
+from wl_onnx.portable.budget import (
+    FOLDED_VALUE_BYTES,
+    ChosenForm,
+    check_budget,
+    count_folding,
+    find_largest,
+)
 from wl_onnx.portable.form import PortableForm, make_form, make_palette_form
 from wl_onnx.portable.placement import (
     PlacedWeight,
@@ -157,7 +163,15 @@ def _choose_form(
 ) -> PortableForm | str:
     """The form of a weight, or why it is to be dense."""
     form = _make_form(decoder, decode)
-    if isinstance(form, str) or allow_growth:
+    if isinstance(form, str):
+        return form
+    largest_bytes = find_largest(form, shape=decoder.shape, data_type=decoder.data_type)
+    if largest_bytes > FOLDED_VALUE_BYTES:
+        return (
+            f"would take {largest_bytes} bytes in one step of its decoding, and onnxruntime folds "
+            f"{FOLDED_VALUE_BYTES}"
+        )
+    if allow_growth:
         return form
     size_bytes = measure_weight(
         form, name=decoder.name, shape=decoder.shape, data_type=decoder.data_type

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["restore_dense", "restore_operators"]
 
+_NAMES = {"bloomier": "Bloomier filter", "palette": "Palette"}
+
 
 def restore_dense(model: CompressibleModel) -> None:
     """Puts decoded weights in the place of the nodes of a portable file, as initializers.
@@ -84,9 +86,8 @@ def restore_operators(model: CompressibleModel) -> list[PortableWeight]:
         blob = weight.restore_blob()
         weight.decode(blob, threads=0)
         record = weight.record
-        summary = (
-            f"{record.codec}, from a portable file: {weight.size_bytes / len(blob):.1f}x smaller"
-        )
+        ratio = weight.size_bytes / len(blob)
+        summary = f"{_NAMES[record.codec]}, from a portable file: {ratio:.1f}x smaller"
         replacements[record.scope, record.name] = Replacement(blob, summary, codec=record.codec)
     metadata = read_metadata(model)
     metadata.pop(PORTABLE_RECORD, None)
