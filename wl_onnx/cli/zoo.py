@@ -83,6 +83,9 @@ def convert(
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the downloads.")
     ] = None,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="Files for any onnxruntime, without our operators.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Make results anew, and replace other files.")
     ] = False,
@@ -110,6 +113,7 @@ def convert(
             executor=executor,
             cache=cache,
             force=force,
+            portable=portable,
             progress=bars.report_result,
             download_progress=bars.report_download,
         )

@@ -37,14 +37,15 @@ def convert(
     executor: Executor | None = None,
     cache: str | os.PathLike[str] | None = None,
     force: bool = False,
+    portable: bool = False,
     progress: ResultFn | None = None,
     download_progress: DownloadProgress | None = None,
 ) -> list[ZooResult]:
     """Compresses models into a folder, with a manifest of the results in the zoo's form.
 
     Files are looked for or downloaded here, one after another, while others are compressed. A
-    result of the same source, recipe and version is left as it is. On Ctrl-C what runs is given up;
-    what was done stays, with its manifest.
+    result of the same source, recipe, form and version is left as it is. On Ctrl-C what runs is
+    given up; what was done stays, with its manifest.
 
     Args:
         entries: the models, as `find_entries` or `load_manifest` gives them.
@@ -56,6 +57,7 @@ def convert(
             must see the same files. None: one model after another in this process.
         cache: folder of downloads; by default one of this system's.
         force: whether results are made anew, and other files in their place replaced.
+        portable: whether standard operators decode the weights, as `compress` has it.
         progress: called with each model that is done.
         download_progress: called while a download goes on.
 
@@ -90,6 +92,7 @@ def convert(
                     recipe=chosen,
                     previous=batch.records.get(entry.model_path, {}).get("metadata"),
                     force=force,
+                    portable=portable,
                 )
 
             batch.run(order, make_job)

@@ -36,6 +36,7 @@ class Job:
         recipe: how it is compressed.
         previous: metadata of the earlier one, as the manifest of the results has it.
         force: whether what stands at the output is replaced, whatever it is.
+        portable: whether standard operators decode the weights, as `compress` has it.
     """
 
     source: Path
@@ -44,6 +45,7 @@ class Job:
     recipe: Recipe
     previous: Mapping[str, Any] | None
     force: bool
+    portable: bool = False
 
 
 def run_job(job: Job) -> dict[str, Any] | None:
@@ -55,7 +57,7 @@ def run_job(job: Job) -> dict[str, Any] | None:
 
     Raises:
         InputError: the output is a file of the model or one that is not from here.
-        ModelError: the model is damaged, or compressed already.
+        ModelError: the model is damaged, compressed already, or cannot be made portable.
         EncodeError: no filter exists for a weight with the hash that the recipe names.
     """
     model = load_model(job.source)
@@ -64,6 +66,7 @@ def run_job(job: Job) -> dict[str, Any] | None:
         "recipe": json.loads(describe_recipe(job.recipe)),
         "source_sha": hash_file(job.source),
         "source_bytes": job.source.stat().st_size,
+        **({"portable": True} if job.portable else {}),
         **_describe_data(model),
     }
     if _is_up_to_date(job, model, own):
@@ -71,7 +74,7 @@ def run_job(job: Job) -> dict[str, Any] | None:
     del model
     # No parents: a folder that is gone was given up, and must not come back.
     job.staged.parent.mkdir(exist_ok=True)
-    result = compress(job.source, job.staged, recipe=job.recipe, force=True)
+    result = compress(job.source, job.staged, recipe=job.recipe, force=True, portable=job.portable)
     file, weights = result.report["file"], result.report["weights"]
     own |= {
         "ratio": round(file["original_bytes"] / max(1, file["compressed_bytes"]), 4),
@@ -134,7 +137,11 @@ def _is_up_to_date(job: Job, model: CompressibleModel, own: Mapping[str, Any]) -
             )
     is_whole = all(path in mine for path, sha256 in expected.items() if sha256 is not None)
     has_figures = {"ratio", "weights_ratio", "compressed_tensors"} <= earlier.keys()
-    return is_whole and has_figures and all(earlier.get(name) == own[name] for name in own)
+    return (
+        is_whole
+        and has_figures
+        and all(earlier.get(name) == own.get(name) for name in (*own, "portable"))
+    )
 
 
 def _find_opset(model: onnx.ModelProto) -> int:

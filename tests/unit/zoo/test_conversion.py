@@ -321,3 +321,22 @@ def test_an_interrupt_leaves_what_is_done(make_zoo: Callable[..., Path], tmp_pat
     assert list_names(out) == [NAME, "a", "a/m0.onnx", "a/m1.onnx"]
     assert list(read_manifest(out)) == ["a/m0.onnx", "a/m1.onnx"]
     assert states(convert(entries, out)) == ["unchanged", "unchanged", "converted"]
+
+
+def test_portable_results(make_zoo: Callable[..., Path], tmp_path: Path) -> None:
+    entries = load_manifest(make_zoo(1, recipe={"codec": "palette"}))
+    out, expected = tmp_path / "out", tmp_path / "expected.onnx"
+    assert states(convert(entries, out, portable=True)) == ["converted"]
+    wl_onnx.compress(entries[0].local_path, expected, recipe=Recipe(codec="palette"), portable=True)
+    assert (out / "a" / "m0.onnx").read_bytes() == expected.read_bytes()
+    (record,) = read_manifest(out).values()
+    model = onnx.load(out / "a" / "m0.onnx")
+    assert record["opset_version"] == max(one.version for one in model.opset_import)
+    assert record["metadata"]["wl_onnx"]["portable"] is True
+    assert all(node.domain != "com.wl_onnx" for node in model.graph.node)
+
+    assert states(convert(entries, out, portable=True)) == ["unchanged"]
+    assert states(convert(entries, out)) == ["converted"]
+    (record,) = read_manifest(out).values()
+    assert "portable" not in record["metadata"]["wl_onnx"]
+    assert states(convert(entries, out)) == ["unchanged"]
