@@ -15,6 +15,7 @@ import construction_speed
 import decode_speed
 import filter_size
 import noise_speed
+import portable_folding
 import portable_latency
 import sessions
 import zoo_conversion
@@ -33,6 +34,7 @@ _PARTS = {
     "noise_speed": noise_speed.measure,
     "analog_run": analog_run.measure,
     "sessions": sessions.measure,
+    "portable_folding": portable_folding.measure,
     "portable_latency": portable_latency.measure,
     "zoo_conversion": zoo_conversion.measure,
 }
