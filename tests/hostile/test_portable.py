@@ -38,12 +38,21 @@ def palette_form(num_clusters: int = 5) -> Case:
     return make_form("palette", blob, shape=(20, 30), data_type=FLOAT), (20, 30), blob
 
 
+def sparse_palette_form() -> Case:
+    codes = np.where(np.arange(9000) % 13 == 0, np.arange(9000) % 9, 4)
+    blob = palette.encode(codes, codebook=np.arange(9) / 3)
+    form = make_form("palette", blob, shape=(90, 100), data_type=FLOAT)
+    assert "mask" in form.tensors
+    return form, (90, 100), blob
+
+
 FORMS = {
     "xor": filter_form(2),
     "xor, one block": filter_form(2, single=True),
     "ribbon": filter_form(1),
     "palette": palette_form(),
     "palette of one": palette_form(1),
+    "palette with a mask": sparse_palette_form(),
 }
 
 

@@ -56,7 +56,7 @@ def add_filter(
     layout = xor_nodes if form.fields["layout"] == "xor" else ribbon_nodes
     num_octets = count_cells(XOR if layout is xor_nodes else RIBBON, units) // 8
     cells = add_unpacking(w, inputs["cells"], num_octets, bits)
-    if bits != 8:
+    if bits not in (1, 2, 4, 8):
         cells = w.cast(cells, TensorProto.UINT8 if bits < 8 else TensorProto.UINT16)
     filter_ = FilterNodes(
         w,

@@ -67,8 +67,9 @@ def count_packed(count: int, width: int) -> int:
 def add_unpacking(writer: NodeWriter, packed: str, num_octets: int, width: int) -> str:
     """Nodes that unpack what `pack` packed.
 
-    Eight numbers are `width` bytes, a row. Its product with a matrix of powers of two has each
-    number in its uppermost bits, without those above it, for it is taken mod 2**32.
+    A width that divides 8 is shifted out of each byte. Of others eight numbers are `width` bytes, a
+    row. Its product with a matrix of powers of two has each number in its uppermost bits, without
+    those above it, for it is taken mod 2**32.
 
     Args:
         writer: takes the nodes.
@@ -77,8 +78,14 @@ def add_unpacking(writer: NodeWriter, packed: str, num_octets: int, width: int) 
         width: bits of each, 1 to 16.
 
     Returns:
-        The name of the numbers, uint32 [num_octets, 8], of 8 bits uint8.
+        The name of the numbers, [num_octets, 8]: uint8 of 1, 2, 4 and 8 bits, else uint32.
     """
+    if 8 % width == 0 and width < 8:
+        column = writer.reshape(packed, num_octets * width, 1)
+        right = writer.constant(np.arange(0, 8, width, dtype=np.uint8))
+        shifted = writer.add("BitShift", column, right, direction="RIGHT")
+        mask = writer.constant(np.array(2**width - 1, np.uint8))
+        return writer.reshape(writer.add("BitwiseAnd", shifted, mask), num_octets, 8)
     rows = writer.reshape(packed, num_octets, width)
     if width == 8:
         return rows

@@ -72,3 +72,29 @@ def test_wrong_arguments_are_refused() -> None:
         make_palette_form([0, 0], [np.inf], shape=(2,), data_type=FLOAT)
     with pytest.raises(InputError, match=r"its shape must have 2 weights, got \[3\]"):
         make_palette_form([0, 0], [1.0], shape=(3,), data_type=FLOAT)
+
+
+@pytest.mark.parametrize("data_type", TYPES)
+@pytest.mark.parametrize(
+    ("count", "common", "num_clusters"),
+    [(9000, 0, 17), (8192, 5, 6), (30_003, 1, 2), (9000, 3, 300)],
+)
+def test_a_common_centroid_takes_a_bit(
+    count: int, common: int, num_clusters: int, data_type: int
+) -> None:
+    rng = np.random.default_rng(count)
+    codes = np.where(rng.random(count) < 0.1, rng.integers(0, num_clusters, count), common)
+    codebook = rng.normal(size=num_clusters)
+    blob = palette.encode(codes, codebook=codebook)
+    shape = (3, count // 3) if count % 3 == 0 else (count,)
+    form = make_form("palette", blob, shape=shape, data_type=data_type)
+    assert ("mask" in form.tensors) == (num_clusters > 2)
+    assert form.size_bytes < count * ((num_clusters - 1).bit_length() + 1) / 8
+    model = build_model(form, shape, data_type, function=True)
+    wanted = palette.decode(blob).astype(numpy_type(data_type)).reshape(shape)
+    check_bits(run_stock(model), wanted)
+    check_bits(run_stock(model, optimized=False), wanted)
+    check_bits(run_reference(model), wanted)
+    back = restore_blob("palette", form.tensors, form.fields, shape=shape)
+    np.testing.assert_array_equal(palette.decode_codes(back), codes)
+    check_bits(palette.decode(back), palette.decode(blob))
