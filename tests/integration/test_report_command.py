@@ -108,6 +108,31 @@ def test_models_that_do_not_belong_together(run_cli: Callable[..., object], fold
     assert not Path("r.html").exists()
 
 
+def test_models_that_share_no_weight(
+    run_cli: Callable[..., object], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wl_onnx.evaluation.compare", fixed_comparison)
+    dense = onnx.load("m.onnx")
+    (first, *_) = dense.graph.initializer
+    first.raw_data = bytes(len(first.raw_data))
+    onnx.save(dense, "dense.onnx")  # as of decompress, which leaves no word on the origin
+    assert run_cli("report", "m.onnx", "dense.onnx", "-o", "dense.html").status == 0
+    stranger = onnx.load("m.onnx")
+    renamed = {one.name: f"other {one.name}" for one in stranger.graph.initializer}
+    for one in stranger.graph.initializer:
+        one.name = renamed[one.name]
+    for node in stranger.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    onnx.save(stranger, "stranger.onnx")
+    outcome = run_cli("report", "m.onnx", "stranger.onnx", "-o", "r.html")
+    assert outcome.status == 1
+    assert outcome.err == (
+        "wl-onnx: cannot report on stranger.onnx: it must share a weight with m.onnx, by name and "
+        "shape, as it does not say what it was made from, got none; give its original\n"
+    )
+    assert not Path("r.html").exists()
+
+
 def rename_output() -> None:
     other = onnx.load("m.onnx")
     other.graph.output[0].name = other.graph.node[-1].output[0] = "other"
@@ -124,6 +149,7 @@ def rename_output() -> None:
         (["m.onnx", "c.onnx", "--data", "wrong.npz"], "wrong.npz"),
         (["m.onnx", "c.onnx", "--sweep", "."], "summary.json: a sweep must have written it"),
         (["m.onnx", "c.onnx", "--seed", "-1"], "the seed must be in"),
+        (["m.onnx", "c.onnx", "--threads", "-1"], "threads must be at least 0, got -1"),
         (["m.onnx", "broken.onnx"], "broken.onnx"),
     ],
 )

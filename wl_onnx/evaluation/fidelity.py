@@ -76,7 +76,8 @@ def compare(
         where the note says why.
 
     Raises:
-        InputError: no such file or mode, inputs or outputs that differ, or data that do not fit.
+        InputError: no such file or mode, inputs or outputs that differ, threads below 0, or data
+            that do not fit.
         ModelError: a model is damaged, or onnxruntime does not load it.
     """
     modes = tuple(modes)
@@ -86,6 +87,8 @@ def compare(
             f"cannot compare models: modes must be different ones of {', '.join(MODES)}, got "
             f"{', '.join(modes) or 'none'}"
         )
+    if threads < 0:
+        raise InputError(f"cannot compare models: threads must be at least 0, got {threads}")
     report = progress or (lambda _what, _done, _total: None)
     with tempfile.TemporaryDirectory(prefix="wl_onnx-") as folder:
         before, before_bytes = _as_file(original, Path(folder) / "original.onnx")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,9 @@ def collect_report(
     sha256 = _check_pair(before, after)
     swept = None if sweep is None else read_sweep(sweep, after)
     contents = evaluation.inspect(compressed)
+    dense = find_dense(before)
+    if "source_sha256" not in contents["metadata"]:
+        _check_shared(contents["tensors"], dense, before.name, after.name)
     has_standard_nodes = is_portable(after)
     decoders = _find_decoders(compressed)
     comparison = evaluation.compare(
@@ -90,7 +93,6 @@ def collect_report(
         progress=progress,
     )
     progress("look at weights", 0, 1)
-    dense = find_dense(before)
     tensors = describe_tensors(contents["tensors"], decoders, dense, is_portable=has_standard_nodes)
     weights = _Weights(decoders, dense, seed)
     histograms = _count_largest(tensors, weights)
@@ -147,6 +149,18 @@ def _check_pair(original: CompressibleModel, compressed: CompressibleModel) -> s
             f"{original.name} with {sha256}"
         )
     return sha256
+
+
+def _check_shared(
+    tensors: Sequence[Mapping[str, Any]], dense: Mapping[str, Dense], before: str, after: str
+) -> None:
+    """Refuses a model of other weights, where only these tell what it was made from."""
+    shapes = {name: tuple(site.shape) for name, site in dense.items()}
+    if tensors and not any(shapes.get(one["name"]) == tuple(one["shape"]) for one in tensors):
+        raise InputError(
+            f"cannot report on {after}: it must share a weight with {before}, by name and shape, "
+            "as it does not say what it was made from, got none; give its original"
+        )
 
 
 def _fix_reads(model: CompressibleModel, seed: int) -> ModelProto:

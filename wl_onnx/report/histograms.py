@@ -32,7 +32,8 @@ def count_values(
     finite = some[np.isfinite(some)].astype(np.float64)
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if low == high:
-        low, high = low - 0.5, high + 0.5
+        margin = max(0.5, abs(low) / 2)
+        low, high = low - margin, high + margin
     edges = np.linspace(low, high, NUM_BINS + 1)
     levels, counts = np.unique(after[np.isfinite(after)], return_counts=True)
     is_discrete = levels.size <= MAX_LEVELS

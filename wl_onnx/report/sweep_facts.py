@@ -100,7 +100,7 @@ def read_sweep(folder: Path, compressed: CompressibleModel) -> Sweep:
         )
     try:
         return _parse(summary, {name for name, digits in hashes.items() if digits == mine})
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         _fail(folder / _SUMMARY_NAME, "it must be what wl-onnx sweep writes", error)
 
 
@@ -135,23 +135,29 @@ def _parse(summary: Any, reported: set[str]) -> Sweep:
             is_reported=str(one["name"]) in reported,
             cells_per_weight=_number(one["cells_per_weight"]),
             baseline=_number(one["baseline"]),
-            points=tuple(
-                SweepPoint(
-                    time_s=float(entry["time_s"]),
-                    trials=int(entry["trials"]),
-                    mean=_number(entry["mean"]),
-                    deviation=_number(entry["deviation"]),
-                    worst=_number(entry["worst"]),
-                    mean_drop=_number(entry.get("mean_drop")),
-                )
-                for entry in one["times"]
-            ),
+            points=tuple(_parse_point(entry) for entry in one["times"]),
         )
         for one in summary["models"]
     )
     if metric == "accuracy" and any(model.baseline is None for model in models):
         raise ValueError("accuracy without a baseline")
+    if not any(model.is_reported for model in models):
+        raise ValueError("other models")
     return Sweep(metric, reference, int(summary["seed"]), models)
+
+
+def _parse_point(entry: Any) -> SweepPoint:
+    time_s, trials = float(entry["time_s"]), int(entry["trials"])
+    if not 0 <= time_s < math.inf or trials < 1:
+        raise ValueError(f"{trials} trials at {time_s} s")
+    return SweepPoint(
+        time_s=time_s,
+        trials=trials,
+        mean=_number(entry["mean"]),
+        deviation=_number(entry["deviation"]),
+        worst=_number(entry["worst"]),
+        mean_drop=_number(entry.get("mean_drop")),
+    )
 
 
 def _number(value: Any) -> float | None:

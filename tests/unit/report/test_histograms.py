@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.pages import read_page, width_of
 from wl_onnx.report.histogram_chart import draw_histogram
@@ -27,6 +28,16 @@ def test_many_values_are_binned() -> None:
     assert counted.before is None
     assert counted.levels is None
     assert counted.after.sum() == after.size
+
+
+@pytest.mark.parametrize("value", [0.0, -3e38, 1e20, 1e-45])
+def test_one_value_of_any_size(value: float) -> None:
+    same = np.full(100, value, np.float32)
+    counted = count_values("w", "palette", same, same)
+    assert counted.before is not None
+    assert counted.before.sum() == counted.after.sum() == 100
+    circle = read_page(draw_histogram(counted)).all("circle")[0]
+    assert circle.attributes["cx"] == "50%"
 
 
 def test_odd_values() -> None:

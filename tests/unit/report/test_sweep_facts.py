@@ -68,6 +68,34 @@ def test_folders_that_hold_no_sweep(
         read_sweep(folder, loaded)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("time_s", -1.0),
+        ("time_s", float("nan")),
+        ("time_s", float("inf")),
+        ("trials", float("inf")),
+        ("trials", 0),
+        ("mean", float("nan")),
+    ],
+)
+def test_numbers_that_no_sweep_writes(
+    name: str, value: float, swept: tuple[Path, Path, dict[str, Any]]
+) -> None:
+    model, folder, summary = swept
+    summary["models"][0]["times"][0][name] = value
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    with pytest.raises(InputError, match=r"summary.json: it must be what wl-onnx sweep writes"):
+        read_sweep(folder, load_model(model))
+
+
+def test_a_summary_without_the_model(swept: tuple[Path, Path, dict[str, Any]]) -> None:
+    model, folder, summary = swept
+    (folder / "summary.json").write_text(json.dumps({**summary, "models": []}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"summary.json: it must be what wl-onnx sweep writes"):
+        read_sweep(folder, load_model(model))
+
+
 def test_the_page_has_the_sweep(
     make_page: Callable[..., tuple[Report, Node, str]],
     swept: tuple[Path, Path, dict[str, Any]],
