@@ -104,12 +104,22 @@ def test_convert_a_folder_in_processes(run_cli: Run) -> None:
     for outcome in (one, two):
         assert outcome.status == 1
         assert outcome.out.count("converted") == 3
+        assert outcome.err.count("\n") == 1
         assert "failed: bad.onnx: cannot load zoo/bad.onnx: it must be an ONNX model" in (
-            outcome.out.replace(str(Path.cwd()) + "/", "")
+            outcome.err.replace(str(Path.cwd()) + "/", "")
         )
     for path in Path("one").rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (Path("two") / path.relative_to("one")).read_bytes()
+
+
+@pytest.mark.parametrize("form", ["--quiet", "--json"])
+def test_a_failure_is_told_whatever_is_printed(form: str, run_cli: Run) -> None:
+    Path("zoo/bad.onnx").write_bytes(b"no model")
+    outcome = run_cli("zoo", "convert", "zoo/bad.onnx", form)
+    assert outcome.status == 1
+    assert outcome.err.startswith("wl-onnx: failed: bad.onnx: cannot load ")
+    assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

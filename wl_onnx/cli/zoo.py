@@ -14,7 +14,13 @@ import typer
 from wl_onnx import zoo as models
 from wl_onnx.cli.console import print_json, set_up_logging
 from wl_onnx.cli.options import Json, Quiet
-from wl_onnx.cli.zoo_tables import describe_entry, print_entries, print_results, zoo_progress
+from wl_onnx.cli.zoo_tables import (
+    describe_entry,
+    print_entries,
+    print_failures,
+    print_results,
+    zoo_progress,
+)
 from wl_onnx.errors import InputError
 from wl_onnx.recipe import load_recipe
 
@@ -121,6 +127,7 @@ def convert(
         print_json([dict(result.record) for result in results])
     elif not quiet:
         print_results(results, os.fspath(out))
+    print_failures(results)
     if any(result.state == "failed" for result in results):
         raise typer.Exit(_FAILED)
 

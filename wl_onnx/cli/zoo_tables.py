@@ -15,7 +15,14 @@ from wl_onnx.cli.console import ERRORS, OUTPUT, format_bytes
 from wl_onnx.recipe import Recipe
 from wl_onnx.zoo import Entry, ZooResult
 
-__all__ = ["ZooBars", "describe_entry", "print_entries", "print_results", "zoo_progress"]
+__all__ = [
+    "ZooBars",
+    "describe_entry",
+    "print_entries",
+    "print_failures",
+    "print_results",
+    "zoo_progress",
+]
 
 
 class ZooBars:
@@ -106,7 +113,7 @@ def print_entries(entries: Sequence[Entry]) -> None:
 
 
 def print_results(results: Sequence[ZooResult], folder: str) -> None:
-    """Prints what came of each model, and what failed with its reason.
+    """Prints what came of each model.
 
     Args:
         results: of the models.
@@ -129,9 +136,18 @@ def print_results(results: Sequence[ZooResult], folder: str) -> None:
             f"{result.state}{note}",
         )
     OUTPUT.print(table)
+
+
+def print_failures(results: Sequence[ZooResult]) -> None:
+    """Prints a line on each model that failed to standard error.
+
+    Args:
+        results: of the models.
+    """
     for result in results:
         if result.state == "failed":
-            OUTPUT.print(f"failed: {result.entry.model_path}: {result.error}", soft_wrap=True)
+            line = f"wl-onnx: failed: {result.entry.model_path}: {result.error}"
+            ERRORS.print(" ".join(line.split()), soft_wrap=True)
 
 
 def _changed_fields(recipe: Recipe) -> dict[str, Any]:
