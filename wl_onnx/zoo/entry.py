@@ -123,9 +123,16 @@ def parse_entry(value: Any, source: str, where: str) -> Entry:
         raise InputError(
             f"cannot use {where}: metadata.model_bytes must be at least 1, got {size_bytes}"
         )
+    if size_bytes >= 1 << 63:
+        raise InputError(f"cannot use {where}: metadata.model_bytes must be below 2**63, got more")
     tags = metadata.get("tags", [])
     if not isinstance(tags, list) or not all(_is_printable(tag) for tag in tags):
         raise InputError(f"cannot use {where}: metadata.tags must be texts, got {tags!r:.60}")
+    io_ports = metadata.get("io_ports")
+    if io_ports is not None and not isinstance(io_ports, Mapping):
+        raise InputError(
+            f"cannot use {where}: metadata.io_ports must be an object, got {io_ports!r:.60}"
+        )
     own = metadata.get(OWN_FIELD, {})
     if not isinstance(own, Mapping):
         raise InputError(f"cannot use {where}: metadata.{OWN_FIELD} must be an object, got {own!r}")
@@ -144,7 +151,7 @@ def parse_entry(value: Any, source: str, where: str) -> Entry:
         onnx_version=_take(value, "onnx_version", str, where),
         opset_version=_take(value, "opset_version", int, where),
         tags=tuple(tags),
-        io_ports=metadata.get("io_ports"),
+        io_ports=io_ports,
         recipe=_parse_recipe(own.get("recipe"), where),
     )
 
