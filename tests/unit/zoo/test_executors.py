@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +18,19 @@ import pytest
 from wl_onnx.errors import InputError, LibraryError
 from wl_onnx.zoo import convert, load_manifest, open_cluster, open_processes
 from wl_onnx.zoo.executors import InlineExecutor
+
+KILLED = """
+import os, signal, time
+from wl_onnx.zoo import open_processes
+
+if __name__ == "__main__":
+    with open_processes(1) as executor:
+        executor.submit(os.getpid).result()
+        executor.submit(time.sleep, 600)
+        print("works", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(600)
+"""
 
 
 def test_in_this_thread() -> None:
@@ -38,6 +53,27 @@ def test_processes_start_anew_after_one_was_killed() -> None:
             executor.submit(os._exit, 3).result()
         assert executor.submit(os.getpid).result() not in (first, os.getpid())
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_is_not_for_processes_not_even_while_they_start() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with open_processes(1) as executor:
+        # What is blocked from the start is not shown to a process that still imports.
+        blocked = executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
+        assert signal.SIGINT in blocked
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_processes_end_with_the_one_that_started_them(child_environment: dict[str, str]) -> None:
+    # The child's output ends when none of its processes is left to write to it.
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED], env=child_environment, capture_output=True, text=True,
+        check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout == "works\n"
 
 
 def test_an_exception_stops_what_runs() -> None:
