@@ -125,7 +125,7 @@ def build_nodes(
     writer = NodeWriter(prefix, [*inputs.values(), output])
     add = add_palette if form.codec == "palette" else add_filter
     add(writer, form, inputs, shape=shape, data_type=data_type, output=output)
-    return writer.finish()
+    return writer.finish(output)
 
 
 def restore_blob(

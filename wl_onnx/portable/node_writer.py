@@ -34,8 +34,12 @@ class NodeWriter:
         self._ranges: dict[int, str] = {}
         self._numbers: dict[type[np.integer[Any]], dict[int, str]] = {}
 
-    def finish(self) -> list[NodeProto]:
-        """All nodes, in an order that a graph may have."""
+    def finish(self, output: str) -> list[NodeProto]:
+        """The nodes that a value follows from, in an order that a graph may have.
+
+        Args:
+            output: its name.
+        """
         first = []
         for dtype, names in self._numbers.items():
             pool = self._name()
@@ -43,7 +47,13 @@ class NodeWriter:
             first.append(_make_constant(column, pool))
             parts = helper.make_node("Split", [pool], list(names.values()), num_outputs=len(names))
             first.append(parts)
-        return first + self._nodes
+        used = {output}
+        kept = []
+        for node in reversed(first + self._nodes):
+            if used.intersection(node.output):
+                used.update(node.input)
+                kept.append(node)
+        return kept[::-1]
 
     def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """A node with one output.

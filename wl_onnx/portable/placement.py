@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -155,7 +155,7 @@ class _Writer:
             nodes += self._add_tensor(body, names[role], array)
         if self._inline:
             prefix = f"{self._prefixes.claim('wl')}/"
-            made = _make_used_nodes(
+            made = build_nodes(
                 form,
                 shape=shape,
                 data_type=data_type,
@@ -226,7 +226,7 @@ def _make_function(
     form: PortableForm, name: str, shape: Sequence[int], data_type: int, opset: int
 ) -> FunctionProto:
     roles = list(form.tensors)
-    nodes = _make_used_nodes(
+    nodes = build_nodes(
         form,
         shape=tuple(shape),
         data_type=data_type,
@@ -237,17 +237,6 @@ def _make_function(
     return onnx_helper.make_function(
         FUNCTION_DOMAIN, name, roles, [_RESULT], nodes, [onnx_helper.make_opsetid("", opset)]
     )
-
-
-def _make_used_nodes(form: PortableForm, *, output: str, **arguments: Any) -> list[NodeProto]:
-    """The nodes of `build_nodes` without those that the weight does not follow from."""
-    used = {output}
-    kept = []
-    for node in reversed(build_nodes(form, output=output, **arguments)):
-        if used.intersection(node.output):
-            used.update(node.input)
-            kept.append(node)
-    return kept[::-1]
 
 
 def _import_domain(holder: ModelProto | FunctionProto) -> None:

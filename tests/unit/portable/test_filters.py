@@ -177,6 +177,28 @@ def test_what_folding_holds_is_counted() -> None:
     assert form.folding_bytes == sum(np.asarray(value).nbytes for value in values)
 
 
+@pytest.mark.parametrize("attempts", [(1, 1), (1, 2)])
+@pytest.mark.parametrize("hash_", HASHES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_node_has_a_use(layout: str, hash_: str, attempts: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    blob = BlobFields(
+        num_weights=3000,
+        layout=LAYOUTS[layout],
+        hash=HASHES[hash_],
+        bits=5,
+        codebook=np.arange(3, dtype="f2"),
+        seed=1,
+        num_keys=4,
+        blocks=[(1, 20, attempts[0]), (2, 30, attempts[1])],
+        tables=random_tables(rng, LAYOUTS[layout], 5, [20, 30]),
+    ).to_bytes()
+    form = make_form("bloomier", blob, shape=(3000,), data_type=FLOAT)
+    nodes = build_model(form, (3000,), FLOAT, function=False).graph.node
+    used = {name for node in nodes for name in node.input}
+    assert [node.op_type for node in nodes if not used.intersection(node.output)] == ["Cast"]
+
+
 def test_what_has_no_portable_form_is_refused() -> None:
     with pytest.raises(InputError, match=r"its layout must be xor or ribbon, got prefix"):
         make_form("bloomier", several_levels(), shape=(4 * 1024 - 77,), data_type=FLOAT)
