@@ -11,7 +11,13 @@ from onnx import helper as onnx_helper
 if TYPE_CHECKING:
     from wl_onnx.graph.scopes import Body
 
-__all__ = ["FUNCTION_TYPES_IR_VERSION", "declare_types", "remove_inputs", "withdraw_types"]
+__all__ = [
+    "FUNCTION_TYPES_IR_VERSION",
+    "declare_types",
+    "is_complete",
+    "remove_inputs",
+    "withdraw_types",
+]
 
 FUNCTION_TYPES_IR_VERSION = 10
 """First IR version whose functions have value_info."""
@@ -51,7 +57,7 @@ def declare_types(
         if name not in present:
             full.doc_string = _MARK
             graph.value_info.append(full)
-        elif not _is_complete(present[name]):
+        elif not is_complete(present[name]):
             present[name].type.CopyFrom(full.type)
 
 
@@ -96,7 +102,8 @@ def withdraw_types(model: ModelProto, body: Body, names: Iterable[str]) -> None:
         graph.input.extend(reversed(inputs))
 
 
-def _is_complete(info: ValueInfoProto) -> bool:
+def is_complete(info: ValueInfoProto) -> bool:
+    """Whether the element type and every dimension are known."""
     tensor = info.type.tensor_type
     return bool(
         tensor.elem_type

@@ -32,6 +32,8 @@ _TYPES: dict[int, Any] = {
     TensorProto.BFLOAT16: ml_dtypes.bfloat16,
 }
 
+_HALVES = (np.float16, ml_dtypes.bfloat16)
+
 
 def numpy_type(data_type: int) -> np.dtype[Any]:
     """The NumPy dtype of a weight's element type.
@@ -96,8 +98,15 @@ def read_codebook(reader: FieldReader) -> tuple[npt.NDArray[Any], str]:
         fits = len(data) == dtype.itemsize * stored.size
         require(fits, "field codebook must hold as many centroids as the tensor", len(data))
         centroids = np.frombuffer(data, dtype)
+        is_rounded = any(_rounds_to(centroids, half, stored) for half in _HALVES)
+        require(is_rounded, "tensor codebook must have the field's centroids, rounded", "others")
     require(bool(np.isfinite(centroids).all()), "centroids must be finite", "others")
     return centroids, codebook_type
+
+
+def _rounds_to(centroids: npt.NDArray[Any], half: Any, stored: npt.NDArray[Any]) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.array_equal(centroids.astype(half).astype(np.float32), stored.astype(np.float32))
 
 
 def add_table(

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import FunctionProto, GraphProto, NodeProto, TensorProto
+from onnx import FunctionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto
 
 from wl_onnx.codecs import bloomier, palette
 from wl_onnx.errors import BlobError, InputError, ModelError, WlOnnxError
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.scopes import Body, Place, find_bodies, find_places
 from wl_onnx.graph.tensors import count_bytes, numpy_dtype
-from wl_onnx.graph.value_info import withdraw_types
+from wl_onnx.graph.value_info import is_complete, withdraw_types
 from wl_onnx.portable.form import restore_blob
 from wl_onnx.portable.placement import FUNCTION_DOMAIN
 from wl_onnx.portable.record import WeightRecord, digest_weight, read_record
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PortableWeight", "describe_tensor", "detach_portable", "find_portable"]
 
+_STORED_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.UINT8)
 _DECODE_INTO = {"bloomier": bloomier.decode_into, "palette": palette.decode_into}
 
 
@@ -130,6 +131,7 @@ def find_portable(model: CompressibleModel) -> list[PortableWeight]:
     by_scope = {body.scope: body for body in bodies}
     places = {(place.body, place.name): place for place in find_places(bodies)}
     givers: dict[Body, dict[str, NodeProto]] = {}
+    types: dict[Body, dict[str, ValueInfoProto]] = {}
     found = []
     for record in records:
         body = by_scope.get(record.scope)
@@ -137,15 +139,35 @@ def find_portable(model: CompressibleModel) -> list[PortableWeight]:
             raise _damaged(model, record, "its graph must be there", f"no {record.scope}")
         if body not in givers:
             givers[body] = {name: node for node in body.graph.node for name in node.output if name}
+            types[body] = {info.name: info for info in body.graph.value_info}
         held = {}
         for role, name in record.tensors.items():
             place = places.get((body, name))
             if place is None:
                 raise _damaged(model, record, f"tensor {name} must be in the file", "none")
+            data_type = place.tensor.data_type
+            if data_type not in _STORED_TYPES:
+                what = f"tensor {name} must be of type 1, 2, 6 or 10"
+                raise _damaged(model, record, what, str(data_type))
             held[role] = place
+        _check_declared(model, record, types[body].get(record.name))
         nodes = _trace(model, record, body, givers[body])
         found.append(PortableWeight(record, model, body, nodes, held))
     return found
+
+
+def _check_declared(
+    model: CompressibleModel, record: WeightRecord, info: ValueInfoProto | None
+) -> None:
+    """Refuses a weight that its graph declares otherwise than the record."""
+    if info is None or not is_complete(info):
+        return
+    tensor = info.type.tensor_type
+    declared = tensor.elem_type, [dim.dim_value for dim in tensor.shape.dim]
+    recorded = record.data_type, list(record.shape)
+    if recorded != declared:
+        what = "its type and shape must be as its graph has them, {} {}".format(*declared)
+        raise _damaged(model, record, what, "{} {}".format(*recorded))
 
 
 def _trace(
@@ -166,6 +188,8 @@ def _trace(
             raise _damaged(model, record, "it must follow from its tensors alone", name)
         if id(node) in chosen:
             continue
+        if name == record.name and len(node.output) != 1:
+            raise _damaged(model, record, "its node must give it alone", ", ".join(node.output))
         chosen.add(id(node))
         waiting += [one for one in node.input if one and one not in tensors]
     return tuple(node for node in body.graph.node if id(node) in chosen)
@@ -178,7 +202,8 @@ def _damaged(model: CompressibleModel, record: WeightRecord, what: str, got: str
 def detach_portable(model: CompressibleModel, weights: Iterable[PortableWeight]) -> None:
     """Removes the nodes that decode weights, their functions and tensors, and their domain.
 
-    The weights' names are undefined afterwards. The record stays.
+    What other nodes use as well stays. The weights' names are undefined afterwards. The record
+    stays.
 
     Args:
         model: the model, changed in place.
@@ -188,13 +213,25 @@ def detach_portable(model: CompressibleModel, weights: Iterable[PortableWeight])
     for weight in weights:
         by_body[weight.body].append(weight)
     for body, some in by_body.items():
-        gone = {id(node) for weight in some for node in weight.nodes}
-        _remove(body.graph.node, [id(node) in gone for node in body.graph.node])
+        _remove_nodes(body, some)
         withdraw_types(model.proto, body, [weight.record.name for weight in some])
     for body, some in by_body.items():
         names = {name for weight in some for name in weight.record.tensors.values()}
         _remove_unused(body, names)
     _remove_functions(model)
+
+
+def _remove_nodes(body: Body, weights: Iterable[PortableWeight]) -> None:
+    """Removes the nodes that give weights, and those before them that nothing else uses."""
+    last = {id(weight.nodes[-1]) for weight in weights}
+    within = {id(node) for weight in weights for node in weight.nodes}
+    used = set(body.outputs).union(*map(_used_names, body.children))
+    gone = []
+    for node in reversed(body.graph.node):
+        gone.append(id(node) in last or (id(node) in within and used.isdisjoint(node.output)))
+        if not gone[-1]:
+            used.update(node.input)
+    _remove(body.graph.node, gone[::-1])
 
 
 def _remove_unused(body: Body, names: set[str]) -> None:

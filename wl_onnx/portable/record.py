@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import mmh3
 import numpy as np
 
-from wl_onnx.graph import MAX_WEIGHTS, read_metadata
+from wl_onnx.graph import read_metadata
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.metadata import PORTABLE_RECORD
 from wl_onnx.graph.scopes import form_key
-from wl_onnx.graph.tensors import FLOAT_TYPES
+from wl_onnx.graph.tensors import FLOAT_TYPES, count_bytes
+from wl_onnx.portable.budget import FOLDED_VALUE_BYTES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +30,7 @@ __all__ = ["WeightRecord", "digest_weight", "format_record", "read_record"]
 
 _FORMAT = 1
 _DIGEST_DIGITS = 32
+_MAX_RANK = 32  # what arrays of every NumPy may have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,13 +138,19 @@ def _parse(entry: Any, require: Callable[[bool, str, object], None]) -> WeightRe
     shape = entry.get("shape")
     are_sizes = isinstance(shape, list) and all(type(dim) is int and dim > 0 for dim in shape)
     require(are_sizes, f"{name} must have a shape", shape)
-    num_weights = math.prod(shape)
-    require(num_weights <= MAX_WEIGHTS, f"{name} must have fewer than 2**32 elements", shape)
+    require(len(shape) <= _MAX_RANK, f"{name} must have at most {_MAX_RANK} dimensions", shape)
     data_type = entry.get("data_type")
     require(
         type(data_type) is int and data_type in FLOAT_TYPES,
         f"{name} must have a data_type of 1, 10, 11 or 16",
         data_type,
+    )
+    # A filter decodes to any number of weights without a byte for each.
+    size_bytes = count_bytes(data_type, shape) or 0
+    require(
+        size_bytes <= FOLDED_VALUE_BYTES,
+        f"{name} must take at most {FOLDED_VALUE_BYTES} bytes decoded",
+        shape,
     )
     require(isinstance(entry.get("codec"), str), f"{name} must have a codec", entry.get("codec"))
     tensors = entry.get("tensors")

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 import wl_onnx
+from tests.portable_files import draw_feeds, open_plain, same_bits
 from wl_onnx import Recipe
 from wl_onnx.errors import BlobError, ModelError
 from wl_onnx.evaluation import inspect
@@ -76,10 +78,12 @@ def first(field: str, value: object) -> Callable[[dict[str, Any]], object]:
         (first("scope", 3), "w0 must have a text as its scope, got 3"),
         (first("scope", "nowhere"), "its graph must be there, got no nowhere"),
         (first("shape", [64, -64]), "w0 must have a shape"),
-        (first("shape", [2**20, 2**20]), "w0 must have fewer than"),
-        (first("shape", [64, 65]), "the file is damaged"),
+        (first("shape", [2**20, 2**20]), "w0 must take at most 1073741824 bytes decoded"),
+        (first("shape", [2**14, 2**14 + 1]), "w0 must take at most 1073741824 bytes decoded"),
+        (first("shape", [1] * 100 + [64, 64]), "w0 must have at most 32 dimensions"),
+        (first("shape", [64, 65]), "its type and shape must be as its graph has them, 1 [64, 64]"),
         (first("data_type", 7), "w0 must have a data_type of 1, 10, 11 or 16, got 7"),
-        (first("data_type", 10), "digest must be"),
+        (first("data_type", 10), "must be as its graph has them, 1 [64, 64], got 10 [64, 64]"),
         (first("codec", None), "w0 must have a codec"),
         (first("codec", "analog"), "codec must be bloomier or palette, got 'analog'"),
         (first("codec", "palette"), "the file is damaged"),
@@ -117,6 +121,55 @@ def test_a_changed_tensor_is_noticed(portable: onnx.ModelProto) -> None:
         mine.raw_data = bytes(data)
         for message in refusals(copy):
             assert "w0" in message
+
+
+def test_a_shape_that_no_graph_declares(portable: onnx.ModelProto) -> None:
+    copy = change(portable, first("shape", [64, 65]))
+    del copy.graph.value_info[:]
+    for message in refusals(copy):
+        assert "the file is damaged" in message
+
+
+def test_a_tensor_of_another_type(portable: onnx.ModelProto) -> None:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(portable)
+    mine = next(one for one in copy.graph.initializer if one.name == "w0.codebook")
+    texts = onnx.TensorProto(name=mine.name, data_type=onnx.TensorProto.STRING, dims=mine.dims)
+    texts.string_data.extend([b"x"] * mine.dims[0])
+    mine.CopyFrom(texts)
+    for message in refusals(copy):
+        assert "tensor w0.codebook must be of type 1, 2, 6 or 10, got 8" in message
+
+
+def test_a_centroid_that_was_rounded_is_checked_too(small_mlp: onnx.ModelProto) -> None:
+    weights = np.random.default_rng(0).normal(size=(64, 64)).astype(ml_dtypes.bfloat16)
+    model = onnx.ModelProto()
+    model.CopyFrom(small_mlp)
+    del model.graph.node[:]
+    del model.graph.initializer[:]
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w0"))
+    model.graph.node.append(helper.make_node("Cast", ["w0"], ["w"], to=1))
+    model.graph.node.append(helper.make_node("MatMul", ["x", "w"], ["y1"]))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 64
+    recipe = Recipe(codec="palette", clusters=16)
+    changed = wl_onnx.compress(model, recipe=recipe, portable=True).model
+    mine = next(one for one in changed.graph.initializer if one.name == "w0.codebook")
+    mine.raw_data = np.negative(numpy_helper.to_array(mine)).tobytes()
+    for message in refusals(changed):
+        assert "tensor codebook must have the field's centroids, rounded" in message
+
+
+def test_what_others_use_of_the_nodes_stays(small_mlp: onnx.ModelProto) -> None:
+    """As where another tool found the same constant in the model and made it one."""
+    recipe = Recipe(codec="bloomier", sparsity=0.5, bits=6)
+    model = wl_onnx.compress(small_mlp, recipe=recipe, portable=True, inline=True).model
+    before = next(node for node in model.graph.node if node.op_type == "Gather").output[0]
+    model.graph.node.append(helper.make_node("Shape", [before], ["shape"]))
+    model.graph.output.append(helper.make_tensor_value_info("shape", onnx.TensorProto.INT64, ["n"]))
+    feeds = draw_feeds(open_plain(model))
+    wanted = open_plain(model).run(None, feeds)
+    got = open_plain(wl_onnx.decompress(model)).run(None, feeds)
+    assert all(map(same_bits, got, wanted))
 
 
 def test_a_missing_tensor_is_named(portable: onnx.ModelProto) -> None:
