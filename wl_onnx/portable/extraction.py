@@ -140,6 +140,8 @@ def find_portable(model: CompressibleModel) -> list[PortableWeight]:
         if body not in givers:
             givers[body] = {name: node for node in body.graph.node for name in node.output if name}
             types[body] = {info.name: info for info in body.graph.value_info}
+        if record.name not in givers[body]:
+            raise _damaged(model, record, "nodes must decode it", "none")
         held = {}
         for role, name in record.tensors.items():
             place = places.get((body, name))
@@ -177,10 +179,6 @@ def _trace(
     tensors = set(record.tensors.values())
     chosen: set[int] = set()
     waiting = [record.name]
-    if record.name not in givers:
-        raise _damaged(
-            model, record, "nodes must decode it", "none; another tool may have folded them"
-        )
     while waiting:
         name = waiting.pop()
         node = givers.get(name)
@@ -196,7 +194,10 @@ def _trace(
 
 
 def _damaged(model: CompressibleModel, record: WeightRecord, what: str, got: str) -> ModelError:
-    return model_error(f"cannot read {record.key} of {model.name}: {what}, got {got}")
+    return model_error(
+        f"cannot read {record.key} of {model.name}: {what}, got {got}; another tool may have "
+        "rewritten the graph: take the file as it was written"
+    )
 
 
 def detach_portable(model: CompressibleModel, weights: Iterable[PortableWeight]) -> None:
