@@ -47,10 +47,10 @@ def draw_cells(experiment: CellExperiment, rows: Sequence[CellRow], paths: Seque
                 markersize=8,
                 markeredgecolor="white",
                 capsize=3,
-                label=f"{NAMES[model]}, and a write's deviation",
+                label=NAMES[model],
                 zorder=4,
             )
         axes.set_xticks(range(len(seeds)), [str(seed) for seed in seeds])
         axes.set_xlim(-0.6, len(seeds) - 0.4)
         axes.set_xlabel("seed")
-        axes.set_ylabel("drop of test accuracy, points")
+        axes.set_ylabel("drop of test accuracy, points\n(bars: deviation of a write)")

@@ -180,6 +180,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             encode=Stage(4, 1e-3),
             false_positive_share=0.1,
         ),
+        filter_rate=1.0,
         max_drop=0.1,
         at_least=496,
         stretch=1500,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ LINE_COLOR = "#666666"
 """Of limits and of what is compared with."""
 
 _PNG_DPI = 144
+_TITLE_WIDTH = 66  # letters
 
 
 def require_matplotlib() -> None:
@@ -54,7 +56,7 @@ def picture(title: str, paths: Sequence[Path]) -> Iterator[Axes]:
         figure = Figure(figsize=(7.4, 4.8), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        axes.set_title(title, loc="left", weight="bold")
+        axes.set_title(textwrap.fill(title, _TITLE_WIDTH), loc="left", weight="bold")
         axes.grid(visible=True, color="#e6e6e6", linewidth=0.7)
         axes.set_axisbelow(True)
         yield axes
