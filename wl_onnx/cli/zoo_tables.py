@@ -129,7 +129,7 @@ def print_results(results: Sequence[ZooResult], folder: str) -> None:
         note = "" if facts.get("compressed_tensors", 1) else ", no weight shrinks"
         table.add_row(
             result.entry.model_path,
-            format_bytes(facts.get("source_bytes")) if done else "-",
+            format_bytes(result.source_size_bytes) if done else "-",
             format_bytes(result.size_bytes) if done else "-",
             f"{facts['ratio']:.2f}x" if done else "-",
             f"{facts['weights_ratio']:.2f}x" if done else "-",

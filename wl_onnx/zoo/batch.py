@@ -16,7 +16,7 @@ from typing import Any
 from wl_onnx.errors import WlOnnxError
 from wl_onnx.zoo.entry import OWN_FIELD, Entry
 from wl_onnx.zoo.job import Job, data_path, run_job
-from wl_onnx.zoo.results import ZooResult, make_record, read_records, write_records
+from wl_onnx.zoo.results import ZooResult, add_record, make_record, read_records
 
 __all__ = ["Batch", "ResultFn"]
 
@@ -38,7 +38,7 @@ class Batch:
 
     Attributes:
         results: what came of each model that is done, by its place among the models.
-        records: the manifest of the results, by path.
+        records: the manifest of the results by path, as it was before, with what was done since.
 
     Raises:
         InputError: the folder holds another zoo's manifest.
@@ -142,7 +142,7 @@ class Batch:
         result = ZooResult(entry, self._outputs[index], state, record)
         self.results[index] = result
         self.records[entry.model_path] = record
-        write_records(self._folder, self.records)
+        add_record(self._folder, record)
         if self._progress is not None:
             self._progress(result, len(self.results), len(self._models))
 

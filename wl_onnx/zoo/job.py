@@ -106,11 +106,15 @@ def data_path(path: Path) -> Path:
 
 
 def _describe_data(model: CompressibleModel) -> dict[str, Any]:
-    """Checksum of the model's external files, in the order of their names, where it has any."""
+    """Bytes and checksum of the external files, in the order of their names; empty without any."""
     if not model.external_paths:
         return {}
-    digests = "".join(hash_file(path) for path in sorted(model.external_paths))
-    return {"source_data_sha": hashlib.sha256(digests.encode()).hexdigest()}
+    paths = sorted(model.external_paths)
+    digests = "".join(hash_file(path) for path in paths)
+    return {
+        "source_data_sha": hashlib.sha256(digests.encode()).hexdigest(),
+        "source_data_bytes": sum(path.stat().st_size for path in paths),
+    }
 
 
 def _is_up_to_date(job: Job, model: CompressibleModel, own: Mapping[str, Any]) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +15,12 @@ from wl_onnx.errors import InputError
 from wl_onnx.zoo.entry import OWN_FIELD, Entry
 from wl_onnx.zoo.manifest import parse_json
 
-__all__ = ["MANIFEST_NAME", "ZooResult", "make_record", "read_records", "write_records"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["MANIFEST_NAME", "ZooResult", "add_record", "make_record", "read_records"]
 
 MANIFEST_NAME = "ONNX_HUB_MANIFEST.json"
 
@@ -47,10 +54,20 @@ class ZooResult:
         return self.facts.get("error")
 
     @property
+    def source_size_bytes(self) -> int | None:
+        """Bytes of the model before, with its external data; None where they are not known."""
+        source_bytes: int | None = self.facts.get("source_bytes")
+        return None if source_bytes is None else source_bytes + self._count("source_data_bytes")
+
+    @property
     def size_bytes(self) -> int | None:
         """Bytes of the compressed model with its external data; None where there is none."""
         model_bytes = self.record["metadata"].get("model_bytes")
-        return None if model_bytes is None else model_bytes + self.facts.get("data_bytes", 0)
+        return None if model_bytes is None else model_bytes + self._count("data_bytes")
+
+    def _count(self, name: str) -> int:
+        count: int = self.facts.get(name, 0)
+        return count
 
 
 def make_record(entry: Entry, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,18 +118,41 @@ def _is_result(record: Any) -> bool:
     return isinstance(own, dict) and bool({"source_sha", "error"} & own.keys())
 
 
-def write_records(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes the manifest of the results, sorted by path; it appears whole or not at all.
+def add_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Puts an entry into the manifest of the results, in place of the one of the same path.
+
+    Entries are sorted by path. The manifest appears whole or not at all, and what other runs put
+    into it in the meantime stays.
 
     Args:
         folder: of the results.
-        records: entries by path.
+        record: as `make_record` gives it.
+
+    Raises:
+        InputError: the folder holds another zoo's manifest.
     """
-    values = [record for _, record in sorted(records.items())]
-    path = folder / MANIFEST_NAME
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with _lock(folder):
+        records = {**read_records(folder), record["model_path"]: record}
+        values = [value for _, value in sorted(records.items())]
+        path = folder / MANIFEST_NAME
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Waits for other runs that write to a folder, on systems that can lock one."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        with contextlib.suppress(OSError):  # a network's file system may not know of it
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)

@@ -179,6 +179,19 @@ def test_inputs_are_not_overwritten(
     assert (folder / "m0.onnx").read_bytes() == before
 
 
+def test_two_runs_into_one_folder(make_zoo: Callable[..., Path], tmp_path: Path) -> None:
+    first, second, third = load_manifest(make_zoo(3))
+    out = tmp_path / "out"
+
+    def run_another(_result: ZooResult, done: int, _total: int) -> None:
+        if done == 1:
+            convert([second], out)
+
+    convert([first, third], out, progress=run_another)
+    assert list(read_manifest(out)) == [f"a/m{index}.onnx" for index in range(3)]
+    assert states(convert([first, second, third], out)) == ["unchanged"] * 3
+
+
 def test_external_data(make_zoo: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_zoo(1).parent
     model = onnx.load(folder / "a" / "m0.onnx")
@@ -193,6 +206,9 @@ def test_external_data(make_zoo: Callable[..., Path], tmp_path: Path) -> None:
     data = out / "e.onnx.data"
     assert data.is_file()
     assert result.size_bytes == (out / "e.onnx").stat().st_size + data.stat().st_size
+    source = sum(path.stat().st_size for path in external.iterdir())
+    assert result.source_size_bytes == source
+    assert result.facts["ratio"] == pytest.approx(source / result.size_bytes, rel=1e-3)
     assert onnx.load(out / "e.onnx").graph.node
     assert states(convert(entries, out)) == ["unchanged"]
     weights = bytearray((external / "w.bin").read_bytes())
