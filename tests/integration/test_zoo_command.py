@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from wl_onnx.zoo.download import hash_file
+from wl_onnx.files import hash_file
 
 Run = Callable[..., Any]
 NAME = "ONNX_HUB_MANIFEST.json"

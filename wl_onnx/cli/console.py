@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.progress import (
 )
 
 from wl_onnx.errors import InputError
+from wl_onnx.files import temporary_beside
 
 __all__ = [
     "ERRORS",
@@ -82,12 +82,9 @@ def write_json(value: Any, path: Path) -> None:
         InputError: the file cannot be written.
     """
     try:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
+        with temporary_beside(path) as temporary:
             temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot write {path}: its folder must be writable, got {error.strerror}"

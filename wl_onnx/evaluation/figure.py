@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wl_onnx.durations import format_duration, parse_duration
 from wl_onnx.errors import InputError, LibraryError
+from wl_onnx.files import temporary_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,15 +90,12 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     kind = path.suffix.lower()[1:]
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     try:
-        try:
+        with temporary_beside(path) as temporary:
             figure.savefig(temporary, format=kind, dpi=_DOTS_PER_INCH, metadata=metadata)
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot write {path}: its folder must be writable, got {error.strerror or error}"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
 import pickle
-import secrets
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 
 from wl_onnx.errors import InputError
+from wl_onnx.files import temporary_beside
 
 if TYPE_CHECKING:
     from wl_onnx.finetune.training_data import TrainingData
@@ -96,9 +95,8 @@ class Checkpoint:
         """
         _check_plain(state, "state")
         content = {"format": _FORMAT, "fingerprint": self._fingerprint, "state": dict(state)}
-        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            with _removed_at_end(temporary):
+            with temporary_beside(self.path) as temporary:
                 with temporary.open("wb") as file:
                     torch.save(content, file)
                     file.flush()
@@ -162,14 +160,6 @@ def hash_data(data: TrainingData) -> str:
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _removed_at_end(path: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _check_plain(value: Any, where: str) -> None:

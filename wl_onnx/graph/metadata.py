@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from wl_onnx.files import hash_file
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.scopes import find_bodies
 
@@ -73,11 +74,7 @@ def hash_source(model: CompressibleModel) -> str:
     """
     if model.path is None:
         return hashlib.sha256(model.proto.SerializeToString(deterministic=True)).hexdigest()
-    digest = hashlib.sha256()
-    with model.path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return hash_file(model.path)
 
 
 def read_metadata(model: CompressibleModel) -> dict[str, str]:

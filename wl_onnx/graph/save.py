@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,6 +12,7 @@ from google.protobuf.message import EncodeError  # type: ignore[import-untyped, 
 from onnx import ModelProto, TensorProto
 
 from wl_onnx.errors import InputError
+from wl_onnx.files import data_path, rename_both, temporary_beside
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.scopes import find_bodies, find_tensors
 from wl_onnx.graph.tensors import (
@@ -62,7 +62,7 @@ def check_output(
     """
     path = Path(output)
     if source is not None:
-        mine = [path, _data_path(path)]
+        mine = [path, data_path(path)]
         theirs = [*([source.path] if source.path else []), *sorted(source.external_paths)]
         for one in mine:
             if any(_is_same(one, other) for other in theirs):
@@ -78,11 +78,6 @@ def check_output(
     if not force:
         _require_absent(path)
     return path
-
-
-def _data_path(path: Path) -> Path:
-    """Where the external data of a model at a path goes: the name with `.data` behind it."""
-    return path.with_name(f"{path.name}.data")
 
 
 def save_model(
@@ -106,23 +101,23 @@ def save_model(
     target = check_output(path, source=model, force=force)
     _defer_excess(model)
     tensors = [t for t in find_tensors(find_bodies(model.proto)) if is_external(t)]
-    data_target = _data_path(target)
+    data_target = data_path(target)
     if tensors and not force:
         _require_absent(data_target)
     try:
         with contextlib.ExitStack() as stack:
             if tensors:
-                temporary_data = stack.enter_context(_temporary(data_target))
+                temporary_data = stack.enter_context(temporary_beside(data_target))
                 with temporary_data.open("xb") as file:
                     spans = _write_tensors(model, tensors, file, data_target.name)
                 with _repointed(tensors, spans):
                     data = _serialize(model)
             else:
                 data = _serialize(model)
-            temporary = stack.enter_context(_temporary(target))
+            temporary = stack.enter_context(temporary_beside(target))
             temporary.write_bytes(data)
             if tensors:
-                _rename_both(temporary_data, data_target, temporary, target)
+                rename_both(temporary, temporary_data, target)
             else:
                 temporary.replace(target)
     except OSError as error:
@@ -218,25 +213,3 @@ def _serialize(model: CompressibleModel) -> bytes:
             "got more; store blobs as initializers"
         ) from error
     return data
-
-
-@contextlib.contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
-    """A name beside the target that is gone afterwards, unless it was renamed."""
-    path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _rename_both(temporary_data: Path, data: Path, temporary: Path, target: Path) -> None:
-    existed = data.exists()
-    try:
-        temporary_data.replace(data)
-        temporary.replace(target)
-    except BaseException:
-        # An interrupt may come after either of the two was done.
-        if temporary.exists() and not existed:
-            data.unlink(missing_ok=True)
-        raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wl_onnx.errors import InputError
+from wl_onnx.files import temporary_beside
 from wl_onnx.report.collect import Progress, collect_report
 from wl_onnx.report.page import load_template, render_page
 
@@ -91,13 +91,10 @@ def _check_target(target: Path, models: tuple[Path, ...], *, force: bool) -> Non
 
 
 def _replace(target: Path, page: str) -> None:
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        try:
+        with temporary_beside(target) as temporary:
             temporary.write_text(page, encoding="utf-8", newline="\n")
             temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot write {target}: its folder must be writable and have space, "

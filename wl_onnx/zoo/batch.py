@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from wl_onnx.errors import WlOnnxError
+from wl_onnx.files import data_path, rename_both
 from wl_onnx.zoo.entry import OWN_FIELD, Entry
-from wl_onnx.zoo.job import Job, data_path, run_job
+from wl_onnx.zoo.job import Job, run_job
 from wl_onnx.zoo.results import ZooResult, add_record, make_record, read_records
 
 __all__ = ["Batch", "ResultFn"]
@@ -154,14 +155,7 @@ def _move(staged: Path, output: Path) -> None:
         staged.replace(output)
         data_path(output).unlink(missing_ok=True)
         return
-    existed = data_path(output).exists()
-    try:
-        data_path(staged).replace(data_path(output))
-        staged.replace(output)
-    except BaseException:  # an interrupt may come between the two
-        if staged.exists() and not existed:
-            data_path(output).unlink(missing_ok=True)
-        raise
+    rename_both(staged, data_path(staged), output)
 
 
 def _describe_error(error: BaseException) -> str:

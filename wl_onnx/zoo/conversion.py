@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from wl_onnx.errors import InputError
+from wl_onnx.files import hash_file
 from wl_onnx.recipe import Recipe
 from wl_onnx.zoo.batch import Batch, ResultFn
-from wl_onnx.zoo.download import DownloadProgress, hash_file
 from wl_onnx.zoo.executors import InlineExecutor
 from wl_onnx.zoo.job import Job
 from wl_onnx.zoo.manifest import load_manifest
@@ -23,6 +23,7 @@ from wl_onnx.zoo.obtain import default_cache, obtain
 from wl_onnx.zoo.results import MANIFEST_NAME
 
 if TYPE_CHECKING:
+    from wl_onnx.zoo.download import DownloadProgress
     from wl_onnx.zoo.entry import Entry
     from wl_onnx.zoo.results import ZooResult
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import urllib.error
 import urllib.request
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from wl_onnx.errors import InputError
+from wl_onnx.files import hash_file
 from wl_onnx.version import __version__
 from wl_onnx.zoo.entry import is_url
 
-__all__ = ["DownloadProgress", "download", "fetch_bytes", "hash_file"]
+__all__ = ["DownloadProgress", "download", "fetch_bytes"]
 
 DownloadProgress = Callable[[str, int, int], None]
 """Called with a file's name, the bytes that are there, and the bytes that it has in all."""
@@ -118,15 +118,6 @@ def fetch_bytes(url: str, *, max_bytes: int) -> bytes:
             f"cannot download {url}: it must have {declared} bytes, got {len(data)}; try again"
         )
     return bytes(data)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _receive(

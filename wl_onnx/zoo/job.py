@@ -13,16 +13,16 @@ import onnx
 
 from wl_onnx.compress import compress
 from wl_onnx.errors import InputError
+from wl_onnx.files import data_path, hash_file
 from wl_onnx.graph import CompressibleModel, load_model
 from wl_onnx.result import describe_recipe
 from wl_onnx.version import __version__
-from wl_onnx.zoo.download import hash_file
 from wl_onnx.zoo.entry import OWN_FIELD
 
 if TYPE_CHECKING:
     from wl_onnx.recipe import Recipe
 
-__all__ = ["Job", "data_path", "run_job"]
+__all__ = ["Job", "run_job"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,11 +98,6 @@ def run_job(job: Job) -> dict[str, Any] | None:
             OWN_FIELD: own,
         },
     }
-
-
-def data_path(path: Path) -> Path:
-    """Where the external data of a model at a path are."""
-    return path.with_name(f"{path.name}.data")
 
 
 def _describe_data(model: CompressibleModel) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from wl_onnx.errors import InputError
-from wl_onnx.zoo.download import DownloadProgress, download, hash_file
+from wl_onnx.files import hash_file
+from wl_onnx.zoo.download import DownloadProgress, download
 
 if TYPE_CHECKING:
     from wl_onnx.zoo.entry import Entry

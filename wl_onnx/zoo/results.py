@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from wl_onnx.errors import InputError
+from wl_onnx.files import temporary_beside
 from wl_onnx.zoo.entry import OWN_FIELD, Entry
 from wl_onnx.zoo.manifest import parse_json
 
@@ -135,12 +135,9 @@ def add_record(folder: Path, record: Mapping[str, Any]) -> None:
         records = {**read_records(folder), record["model_path"]: record}
         values = [value for _, value in sorted(records.items())]
         path = folder / MANIFEST_NAME
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
+        with temporary_beside(path) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
