@@ -133,7 +133,7 @@ def compress(
     """
     recipe = recipe or Recipe()
     recipe = dataclasses.replace(recipe, layout=recipe.layout or ("xor" if portable else "ribbon"))
-    _check_portable(portable, inline, folding_budget, target_size)
+    _check_portable(recipe, portable, inline, folding_budget, target_size)
     limits = Limits(max_drop, max_kl, min_snr, validation_fn)
     loaded = load_model(model)
     require_uncompressed(loaded)
@@ -198,9 +198,20 @@ def compress(
 
 
 def _check_portable(
-    portable: bool, inline: bool, folding_budget: int | None, target_size: int | None
+    recipe: Recipe,
+    portable: bool,
+    inline: bool,
+    folding_budget: int | None,
+    target_size: int | None,
 ) -> None:
     """Refuses what does not go together with or without a portable file."""
+    layouts = [dict(rule.values).get("layout") for rule in recipe.rules]
+    if recipe.codec != "palette":
+        layouts.append(recipe.layout)
+    if portable and "prefix" in layouts:
+        raise InputError(
+            "cannot compress to a portable file: layout must be xor or ribbon, got prefix"
+        )
     if portable and target_size is not None:
         raise InputError(
             "cannot compress to a portable file: target_size must be left out, as the "

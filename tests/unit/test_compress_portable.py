@@ -192,6 +192,14 @@ def test_a_plan_is_carried_out(small_mlp: onnx.ModelProto) -> None:
         ({"folding_budget": 5}, "cannot use folding_budget: it must come with portable, got 5"),
         ({"portable": True, "folding_budget": 0}, "folding_budget must be at least 1 byte, got 0"),
         ({"portable": True, "target_size": 9999, "data": []}, "target_size must be left out"),
+        (
+            {"portable": True, "recipe": Recipe(layout="prefix")},
+            "cannot compress to a portable file: layout must be xor or ribbon, got prefix",
+        ),
+        (
+            {"portable": True, "recipe": Recipe(rules=(Rule("w1", (("layout", "prefix"),)),))},
+            "cannot compress to a portable file: layout must be xor or ribbon, got prefix",
+        ),
         ({"portable": True, "folding_budget": 99}, "must take a session at most 99 bytes, got "),
     ],
 )

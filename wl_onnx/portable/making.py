@@ -80,7 +80,10 @@ def measure_blob(
     Raises:
         InputError: the blob has no portable form.
     """
-    form = make_form(codec, blob, shape=shape, data_type=data_type)
+    try:
+        form = make_form(codec, blob, shape=shape, data_type=data_type)
+    except InputError as error:
+        raise InputError(f"cannot make {name} portable: {_find_reason(error)}") from error
     total = measure_weight(form, name=name, shape=shape, data_type=data_type)
     return form.size_bytes, total
 
@@ -206,11 +209,16 @@ def _make_form(decoder: Decoder, decode: WeightDecoder) -> PortableForm | str:
             decoder.codec, bytes(decoder.blob), shape=decoder.shape, data_type=decoder.data_type
         )
     except InputError as error:
-        reason = str(error).removeprefix("cannot make weight portable: ").split("; ")[0]
+        reason = _find_reason(error).split("; ")[0]
         raise InputError(
             f"cannot make {decoder.key} of {decoder.model.name} portable: {reason}; compress the "
             "original with portable and layout xor, or codec palette"
         ) from error
+
+
+def _find_reason(error: InputError) -> str:
+    """What `make_form` says, without the weight, which it cannot name."""
+    return str(error).removeprefix("cannot make weight portable: ")
 
 
 def _find_values(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[Any]]:

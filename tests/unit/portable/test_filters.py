@@ -19,6 +19,7 @@ from tests.portables import (
 from wl_onnx.codecs import bloomier
 from wl_onnx.errors import InputError
 from wl_onnx.kernels import reference
+from wl_onnx.portable import measure_blob
 from wl_onnx.portable.codebooks import numpy_type
 from wl_onnx.portable.form import make_form, restore_blob
 
@@ -202,6 +203,10 @@ def test_every_node_has_a_use(layout: str, hash_: str, attempts: tuple[int, int]
 def test_what_has_no_portable_form_is_refused() -> None:
     with pytest.raises(InputError, match=r"its layout must be xor or ribbon, got prefix"):
         make_form("bloomier", several_levels(), shape=(4 * 1024 - 77,), data_type=FLOAT)
+    with pytest.raises(InputError, match=r"^cannot make fc portable: its layout must be xor"):
+        measure_blob(
+            "bloomier", several_levels(), name="fc", shape=(4 * 1024 - 77,), data_type=FLOAT
+        )
     with pytest.raises(InputError, match=r"its codec must be bloomier or palette, got analog"):
         make_form("analog", b"", shape=(1,), data_type=FLOAT)
     blob = several_blocks(2, 1)
