@@ -1,14 +1,24 @@
-"""Files that appear whole or not at all, their checksums, and where external data go."""
+"""Where files may go, files that appear whole or not at all, and their checksums."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["data_path", "hash_file", "rename_both", "temporary_beside"]
+from wl_onnx.errors import InputError
+
+__all__ = [
+    "check_place",
+    "check_side_file",
+    "data_path",
+    "hash_file",
+    "rename_both",
+    "temporary_beside",
+]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -25,6 +35,48 @@ def hash_file(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def check_place(path: Path, kind: str) -> None:
+    """Refuses a path that no file can be written to.
+
+    Args:
+        path: where it is to be written.
+        kind: what it is, for messages.
+
+    Raises:
+        InputError: it is a directory, or its folder is absent or not writable.
+    """
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: the {kind} must be a file, got a directory")
+    if not path.name or not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: its folder must exist, got {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"cannot write {path}: its folder must be writable, got {path.parent}")
+
+
+def check_side_file(path: Path, others: Iterable[Path], kind: str, *, force: bool) -> None:
+    """Refuses a path for a report or a plan, before the work is done.
+
+    Args:
+        path: where it is to be written.
+        others: files that it must not be.
+        kind: what it is, for messages.
+        force: whether an existing file may be replaced.
+
+    Raises:
+        InputError: nothing can be written there, or something stands there.
+    """
+    for other in others:
+        if path.resolve() == other.resolve():
+            raise InputError(
+                f"cannot write {path}: the {kind} must have a path of its own, got {other}"
+            )
+    check_place(path, kind)
+    if path.exists() and not force:
+        raise InputError(
+            f"cannot write {path}: the {kind} must not exist, got a file there; force replaces it"
+        )
 
 
 @contextlib.contextmanager

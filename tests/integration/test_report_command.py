@@ -86,7 +86,7 @@ def test_quiet_and_force(
     first = Path("r.html").read_bytes()
     again = run_cli("report", "m.onnx", "c.onnx", "-o", "r.html")
     assert again.status == 1
-    assert "the report must not exist, got a file there; --force" in again.err
+    assert "the report must not exist, got a file there; force" in again.err
     assert run_cli("report", "m.onnx", "c.onnx", "-o", "r.html", "--force").status == 0
     assert Path("r.html").read_bytes() == first
     assert len(images(read_page(first.decode()))) == 1

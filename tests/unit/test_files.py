@@ -7,13 +7,36 @@ from pathlib import Path
 
 import pytest
 
-from wl_onnx.files import data_path, hash_file, rename_both, temporary_beside
+from wl_onnx.errors import InputError
+from wl_onnx.files import (
+    check_side_file,
+    data_path,
+    hash_file,
+    rename_both,
+    temporary_beside,
+)
 
 
 def test_a_checksum(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000  # more than is read at a time
     (tmp_path / "a").write_bytes(content)
     assert hash_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    model, taken = tmp_path / "m.onnx", tmp_path / "taken.json"
+    taken.write_bytes(b"")
+    cases = [
+        (tmp_path / "." / "m.onnx", "the plan must have a path of its own, got .*m.onnx"),
+        (tmp_path, "the plan must be a file, got a directory"),
+        (tmp_path / "none" / "p.json", "its folder must exist, got .*none"),
+        (taken, "the plan must not exist, got a file there; force replaces it"),
+    ]
+    for path, message in cases:
+        with pytest.raises(InputError, match=message):
+            check_side_file(path, [model], "plan", force=False)
+    check_side_file(taken, [model], "plan", force=True)
+    check_side_file(tmp_path / "p.json", [model], "plan", force=False)
 
 
 def test_a_temporary_file_is_gone_unless_it_was_renamed(tmp_path: Path) -> None:

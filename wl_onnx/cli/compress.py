@@ -13,7 +13,7 @@ from wl_onnx.cli.goal_options import takes_goal
 from wl_onnx.cli.options import Force, Json, ModelPath, OutputPath, Quiet, takes_recipe
 from wl_onnx.cli.portable_options import takes_portable
 from wl_onnx.cli.report_tables import print_report
-from wl_onnx.cli.side_files import check_side_file
+from wl_onnx.files import check_side_file
 
 __all__ = ["compress", "plan"]
 

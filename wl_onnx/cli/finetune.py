@@ -13,10 +13,10 @@ from wl_onnx.cli.console import ERRORS, OUTPUT, print_json, set_up_logging, writ
 from wl_onnx.cli.finetune_progress import training_bar
 from wl_onnx.cli.options import Force, Json, ModelPath, OutputPath, Quiet
 from wl_onnx.cli.report_tables import print_report
-from wl_onnx.cli.side_files import check_side_file
 from wl_onnx.cli.storage_options import takes_storage_if_given
 from wl_onnx.cli.storage_tables import print_storage
 from wl_onnx.errors import TrainingError
+from wl_onnx.files import check_side_file
 from wl_onnx.finetune import finetune as run_finetune
 
 __all__ = ["finetune"]

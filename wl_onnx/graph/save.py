@@ -12,7 +12,7 @@ from google.protobuf.message import EncodeError  # type: ignore[import-untyped, 
 from onnx import ModelProto, TensorProto
 
 from wl_onnx.errors import InputError
-from wl_onnx.files import data_path, rename_both, temporary_beside
+from wl_onnx.files import check_place, data_path, rename_both, temporary_beside
 from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.scopes import find_bodies, find_tensors
 from wl_onnx.graph.tensors import (
@@ -69,12 +69,7 @@ def check_output(
                 raise InputError(
                     f"cannot write {path}: the output must not overwrite the input, got {one}"
                 )
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: the output must be a file, got a directory")
-    if not path.name or not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: its folder must exist, got {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"cannot write {path}: its folder must be writable, got {path.parent}")
+    check_place(path, "output")
     if not force:
         _require_absent(path)
     return path

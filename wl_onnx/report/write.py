@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wl_onnx.errors import InputError
-from wl_onnx.files import temporary_beside
+from wl_onnx.files import check_side_file, temporary_beside
 from wl_onnx.report.collect import Progress, collect_report
 from wl_onnx.report.page import load_template, render_page
 
@@ -57,7 +57,7 @@ def write_report(
         LibraryError: jinja2 is not installed.
     """
     before, after, target = Path(original), Path(compressed), Path(output)
-    _check_target(target, (before, after), force=force)
+    check_side_file(target, (before, after), "report", force=force)
     if not 0 <= seed < 2**63:
         raise InputError(f"cannot report: the seed must be in 0..2**63 - 1, got {seed}")
     template = load_template()
@@ -72,22 +72,6 @@ def write_report(
     )
     _replace(target, render_page(template, report))
     return report
-
-
-def _check_target(target: Path, models: tuple[Path, ...], *, force: bool) -> None:
-    if any(target.resolve() == model.resolve() for model in models):
-        raise InputError(f"cannot write {target}: the report must not overwrite a model, got one")
-    if target.is_dir():
-        raise InputError(f"cannot write {target}: the report must be a file, got a directory")
-    if not target.name or not target.parent.is_dir():
-        raise InputError(f"cannot write {target}: its folder must exist, got {target.parent}")
-    if not os.access(target.parent, os.W_OK):
-        raise InputError(f"cannot write {target}: its folder must be writable, got {target.parent}")
-    if target.exists() and not force:
-        raise InputError(
-            f"cannot write {target}: the report must not exist, got a file there; --force "
-            "replaces it"
-        )
 
 
 def _replace(target: Path, page: str) -> None:

@@ -192,7 +192,7 @@ def test_a_page_that_is_there_is_kept(
         (tmp_path / "page.html", "the report must not exist"),
         (tmp_path, "the report must be a file, got a directory"),
         (tmp_path / "no" / "page.html", "its folder must exist"),
-        (paths[1], "the report must not overwrite a model"),
+        (paths[1], "the report must have a path of its own"),
     ):
         with pytest.raises(InputError, match=message):
             write_report(*paths, output)
