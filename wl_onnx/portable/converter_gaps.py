@@ -18,10 +18,15 @@ from wl_onnx.graph.tensors import read_inline
 if TYPE_CHECKING:
     from onnx import TensorProto
 
-__all__ = ["find_gap", "mend_resizes"]
+__all__ = ["describe_node", "find_gap", "mend_resizes"]
 
 _HARDMAX_OPSET = 13
 _RESIZE_OPSET = 11
+
+
+def describe_node(node: NodeProto) -> str:
+    """What errors call a node: its operator, and its name or its outputs."""
+    return f"{node.op_type} {node.name or ', '.join(node.output)}"
 
 
 def find_gap(nodes: Sequence[NodeProto], opset: int) -> str | None:
@@ -33,7 +38,7 @@ def find_gap(nodes: Sequence[NodeProto], opset: int) -> str | None:
     """
     for node in nodes:
         if _is_standard(node) and node.op_type == "Hardmax" and opset < _HARDMAX_OPSET:
-            return f"{_describe(node)} whose axis stands for all behind it"
+            return f"{describe_node(node)} whose axis stands for all behind it"
     return None
 
 
@@ -82,10 +87,6 @@ def _is_standard(node: NodeProto) -> bool:
     return node.domain in ("", "ai.onnx")
 
 
-def _describe(node: NodeProto) -> str:
-    return f"{node.op_type} {node.name or ', '.join(node.output)}"
-
-
 def _mode(node: NodeProto) -> str:
     modes = [attribute.s.decode() for attribute in node.attribute if attribute.name == "mode"]
     return modes[0] if modes else "nearest"
@@ -99,7 +100,7 @@ def _find_nearest(node: NodeProto, constants: Mapping[str, TensorProto]) -> str:
     if scales is not None and (scales <= 1).all():
         return "ceil"
     raise model_error(
-        f"cannot raise {_describe(node)} to opset 18: to the nearest sample its scales must be "
+        f"cannot raise {describe_node(node)} to opset 18: to the nearest sample its scales must be "
         "constants, and all at least 1 or all at most 1, got "
         f"{'others' if scales is None else scales.tolist()}"
     )

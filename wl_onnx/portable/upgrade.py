@@ -19,7 +19,7 @@ from wl_onnx.graph.failures import model_error
 from wl_onnx.graph.scopes import find_bodies, find_places
 from wl_onnx.graph.tensors import inline_bytes, is_external
 from wl_onnx.graph.value_info import remove_inputs
-from wl_onnx.portable.converter_gaps import find_gap, mend_resizes
+from wl_onnx.portable.converter_gaps import describe_node, find_gap, mend_resizes
 
 if TYPE_CHECKING:
     from wl_onnx.graph import CompressibleModel
@@ -92,12 +92,8 @@ def _require_convertible(model: CompressibleModel, opset: int) -> None:
     for node in model.proto.graph.node:
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise model_error(
-                f"{problem}: its nodes must have no subgraphs, got {_describe(node)}; {_ADVICE}"
+                f"{problem}: its nodes must have no subgraphs, got {describe_node(node)}; {_ADVICE}"
             )
-
-
-def _describe(node: NodeProto) -> str:
-    return f"{node.op_type} {node.name or ', '.join(node.output)}"
 
 
 def _convert_nodes(model: CompressibleModel, opset: int) -> None:
@@ -109,7 +105,7 @@ def _convert_nodes(model: CompressibleModel, opset: int) -> None:
     except Exception as error:  # the converter raises RuntimeError and errors of its own
         text = str(error).strip().splitlines() or [type(error).__name__]
         named = [node for node in proto.graph.node if node.op_type in str(error)]
-        where = f" at {_describe(named[0])}" if named else ""
+        where = f" at {describe_node(named[0])}" if named else ""
         raise model_error(
             f"cannot raise {model.name} from opset {opset} to {MIN_OPSET}{where}: "
             f"onnx's version converter must know all its nodes, got: {text[0]}; {_ADVICE}"
