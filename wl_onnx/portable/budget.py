@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from onnx import FunctionProto
-from onnx import helper as onnx_helper
 
 from wl_onnx.errors import InputError
 from wl_onnx.graph.scopes import Body, find_bodies
-from wl_onnx.portable.folding import count_folding_bytes, infer_values
-from wl_onnx.portable.form import build_nodes
 
 if TYPE_CHECKING:
     from wl_onnx.graph import CompressibleModel, Decoder
@@ -24,7 +21,6 @@ __all__ = [
     "ChosenForm",
     "check_budget",
     "count_folding",
-    "find_largest",
 ]
 
 FOLDED_VALUE_BYTES = 1 << 30
@@ -40,23 +36,6 @@ class ChosenForm:
 
     decoder: Decoder
     form: PortableForm
-
-
-def find_largest(form: PortableForm, *, shape: Sequence[int], data_type: int) -> int:
-    """Bytes of the largest value that the nodes of a form give, the weight among them.
-
-    Args:
-        form: what is decoded.
-        shape: that of the weight.
-        data_type: ONNX element type of the weight.
-    """
-    inputs = {role: f"{role}_" for role in form.tensors}
-    nodes = build_nodes(
-        form, shape=shape, data_type=data_type, inputs=inputs, output="weight", prefix=""
-    )
-    arrays = {inputs[role]: array for role, array in form.tensors.items()}
-    weight = onnx_helper.make_tensor_value_info("weight", data_type, list(shape))
-    return max(count_folding_bytes([value]) for value in infer_values(nodes, arrays, weight))
 
 
 def count_folding(model: CompressibleModel, chosen: Sequence[ChosenForm]) -> dict[str, int]:

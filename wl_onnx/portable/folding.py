@@ -12,7 +12,7 @@ from onnx import NodeProto, ValueInfoProto, helper, shape_inference
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["count_folding_bytes", "infer_values"]
+__all__ = ["infer_values", "measure_values"]
 
 
 def infer_values(
@@ -43,15 +43,16 @@ def infer_values(
     return [*inferred.graph.value_info, *inferred.graph.output]
 
 
-def count_folding_bytes(values: Iterable[ValueInfoProto]) -> int:
-    """Bytes of values whose shapes are known.
+def measure_values(values: Iterable[ValueInfoProto]) -> list[int]:
+    """Bytes of each of some values whose shapes are known.
 
     Args:
         values: their types and shapes.
     """
-    total = 0
+    sizes = []
     for value in values:
         tensor = value.type.tensor_type
         count = math.prod(dim.dim_value for dim in tensor.shape.dim)
-        total += count * np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).itemsize
-    return total
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        sizes.append(count * dtype.itemsize)
+    return sizes

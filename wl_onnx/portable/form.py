@@ -16,7 +16,7 @@ from wl_onnx.portable.bloomier_form import pack_filter, restore_filter
 from wl_onnx.portable.bloomier_nodes import add_filter
 from wl_onnx.portable.codebooks import numpy_type
 from wl_onnx.portable.fields import FieldReader, require
-from wl_onnx.portable.folding import count_folding_bytes, infer_values
+from wl_onnx.portable.folding import infer_values, measure_values
 from wl_onnx.portable.node_writer import NodeWriter
 from wl_onnx.portable.palette_form import add_palette, pack_palette, restore_palette
 from wl_onnx.portable.stored import PortableForm
@@ -162,7 +162,8 @@ def _count(form: PortableForm, shape: Sequence[int], data_type: int) -> Portable
     )
     weight = helper.make_tensor_value_info("weight", data_type, list(shape))
     values = infer_values(nodes, {inputs[role]: a for role, a in form.tensors.items()}, weight)
-    return dataclasses.replace(form, folding_bytes=count_folding_bytes(values))
+    sizes = measure_values(values)
+    return dataclasses.replace(form, folding_bytes=sum(sizes), largest_bytes=max(sizes))
 
 
 def _check_shape(shape: Sequence[int], num_weights: int) -> None:

@@ -19,7 +19,6 @@ from wl_onnx.portable.budget import (
     ChosenForm,
     check_budget,
     count_folding,
-    find_largest,
 )
 from wl_onnx.portable.form import PortableForm, make_form, make_palette_form
 from wl_onnx.portable.placement import (
@@ -168,11 +167,10 @@ def _choose_form(
     form = _make_form(decoder, decode)
     if isinstance(form, str):
         return form
-    largest_bytes = find_largest(form, shape=decoder.shape, data_type=decoder.data_type)
-    if largest_bytes > FOLDED_VALUE_BYTES:
+    if form.largest_bytes > FOLDED_VALUE_BYTES:
         return (
-            f"would take {largest_bytes} bytes in one step of its decoding, and onnxruntime folds "
-            f"{FOLDED_VALUE_BYTES}"
+            f"would take {form.largest_bytes} bytes in one step of its decoding, and onnxruntime "
+            f"folds {FOLDED_VALUE_BYTES}"
         )
     if allow_growth:
         return form

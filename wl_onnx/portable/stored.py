@@ -21,12 +21,14 @@ class PortableForm:
         fields: all else that the nodes and the way back need, as JSON takes it.
         folding_bytes: bytes of everything that the nodes give, the weight included; onnxruntime
             holds all of it at once while it creates a session.
+        largest_bytes: bytes of the largest value among these.
     """
 
     codec: str
     tensors: dict[str, npt.NDArray[Any]]
     fields: dict[str, Any]
     folding_bytes: int = 0
+    largest_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
