@@ -11,7 +11,7 @@ from rich.table import Table
 
 from wl_onnx import evaluation
 from wl_onnx.cli.console import OUTPUT, format_bytes, print_json, progress_bar, set_up_logging
-from wl_onnx.cli.options import Json, ModelPath, Quiet
+from wl_onnx.cli.options import Json, ModelPath, Quiet, SampleData
 
 __all__ = ["compare", "print_comparison"]
 
@@ -19,14 +19,7 @@ __all__ = ["compare", "print_comparison"]
 def compare(
     original: ModelPath,
     compressed: Annotated[Path, typer.Argument(help="Its compressed form.", show_default=False)],
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="D.npz",
-            help="Samples along axis 0, named after the inputs; top-1 with `labels` beside them. "
-            "Standard-normal inputs where none are given.",
-        ),
-    ] = None,
+    data: SampleData = None,
     seed: Annotated[int, typer.Option(help="Seed of inputs that are drawn.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of onnxruntime; 0 is its default.")] = 0,
     json: Json = False,

@@ -13,13 +13,31 @@ import typer
 from wl_onnx.errors import InputError
 from wl_onnx.recipe import Recipe, load_recipe
 
-__all__ = ["Force", "Json", "ModelPath", "OutputPath", "Quiet", "take_flags", "takes_recipe"]
+__all__ = [
+    "Force",
+    "Json",
+    "ModelPath",
+    "OutputPath",
+    "Quiet",
+    "SampleData",
+    "take_flags",
+    "takes_recipe",
+]
 
 ModelPath = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
 OutputPath = Annotated[Path, typer.Option("-o", "--output", help="The file to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+SampleData = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="D.npz",
+        help="Samples along axis 0, named after the inputs; top-1 with `labels` beside them. "
+        "Standard-normal inputs where none are given.",
+    ),
+]
 
 Codec = Annotated[
     str | None,

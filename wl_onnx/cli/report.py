@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wl_onnx.cli.console import OUTPUT, format_bytes, progress_bar, set_up_logging
-from wl_onnx.cli.options import Force, ModelPath, Quiet
+from wl_onnx.cli.options import Force, ModelPath, Quiet, SampleData
 from wl_onnx.report import write_report
 
 __all__ = ["report"]
@@ -23,14 +23,7 @@ def report(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="R.html", help="The page to write.")
     ],
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="D.npz",
-            help="Samples along axis 0, named after the inputs; top-1 with `labels` beside them. "
-            "Standard-normal inputs where none are given.",
-        ),
-    ] = None,
+    data: SampleData = None,
     sweep: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="A folder that sweep wrote, of the compressed model."),
