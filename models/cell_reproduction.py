@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import time
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cell_experiments import describe_storage
 from cell_picture import draw_cells
 from cell_table import NAMES, CellRow, count_cells, format_cell_table, summarize
-from result_files import describe_environment, read_record, write_text
+from result_files import read_record, write_record, write_text
 from run_progress import progress_bar, show_step
 
 import wl_onnx
@@ -126,21 +125,15 @@ class CellReproduction:
             minutes=(time.monotonic() - start) / 60,
             is_resumed=is_resumed,
         )
-        result = {
-            "settings": settings,
-            "figures": dataclasses.asdict(row),
-            "files": {"baseline": self._given.name, "model": path.name},
-            "environment": describe_environment(),
-            "report": made.report,
-        }
-        write_text(record, json.dumps(result, indent=1))
+        result = write_record(
+            record, settings, row, baseline=self._given, model=path, report=made.report
+        )
         self._console.print(
             f"seed {seed}, {NAMES[model]}: {row.drop:.2f} points of drop, a write's deviation "
             f"{row.spread:.2f}, {row.minutes:.1f} minutes",
             soft_wrap=True,
         )
-        # As the file has it, tuples as lists, whether it was made now or before.
-        return read_record(record, settings, CellRow)
+        return result
 
     def _measure(self, stored: Path) -> dict[str, float]:
         """Errors on the test images, which are read here alone."""

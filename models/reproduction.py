@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from accuracy import count_errors
 from lenet_network import MODELS, build_onnx
-from result_files import check_baseline, describe_environment, read_record, write_text
+from result_files import check_baseline, read_record, write_record, write_text
 from result_picture import draw
 from result_table import Row, count_bytes, format_table, summarize
 from run_progress import progress_bar, show_step
@@ -156,21 +156,15 @@ class Reproduction:
             is_resumed=is_resumed,
             **count_bytes(made.report, self._experiment.layer),
         )
-        result = {
-            "settings": settings,
-            "figures": dataclasses.asdict(row),
-            "files": {"baseline": baseline.name, "model": model.name},
-            "environment": describe_environment(),
-            "report": made.report,
-        }
-        write_text(record, json.dumps(result, indent=1))
+        result = write_record(
+            record, settings, row, baseline=baseline, model=model, report=made.report
+        )
         self._console.print(
             f"seed {seed}, {codec}: {row.weights_ratio:.1f}x, test error {row.test_error:.2f} % "
             f"(baseline {row.baseline_error:.2f} %), {row.minutes:.1f} minutes",
             soft_wrap=True,
         )
-        # As the file has it, tuples as lists, whether it was made now or before.
-        return read_record(record, settings, Row)
+        return result
 
 
 def measure_error(path: Path, data: ImageData, split: Split) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -72,6 +73,39 @@ def read_record(
             f"{', '.join(others)}; remove it, or name another --out"
         )
     return result
+
+
+def write_record(
+    path: Path,
+    settings: Mapping[str, Any],
+    row: Any,
+    *,
+    baseline: Path,
+    model: Path,
+    report: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Keeps a result.
+
+    Args:
+        path: of the JSON file.
+        settings: what it was made with.
+        row: a dataclass of its figures.
+        baseline: the model before.
+        model: the model after.
+        report: of the job that made it.
+
+    Returns:
+        The result as the file has it, tuples as lists, as `read_record` gives it another time.
+    """
+    result = {
+        "settings": settings,
+        "figures": dataclasses.asdict(row),
+        "files": {"baseline": baseline.name, "model": model.name},
+        "environment": describe_environment(),
+        "report": report,
+    }
+    write_text(path, json.dumps(result, indent=1))
+    return read_record(path, settings, type(row))
 
 
 def write_text(path: Path, text: str) -> None:
