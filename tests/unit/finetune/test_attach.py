@@ -9,11 +9,12 @@ import pytest
 
 import wl_onnx
 from tests.unit.finetune.graphs import linear, values_of
-from tests.unit.finetune.networks import Net, check_runs_alike, make_batch, to_graph, train
 from wl_onnx import finetune
 from wl_onnx.finetune import Cluster, Freeze, Mask, attach, detach, export_state
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from tests.unit.finetune.networks import Net, check_runs_alike, make_batch, to_graph, train  # noqa: E402
 
 
 def test_masked_weights_stay_zero_and_all_else_moves() -> None:

@@ -7,12 +7,13 @@ import copy
 import numpy as np
 import pytest
 
-from tests.unit.finetune.networks import Net, check_runs_alike, make_batch, to_graph, train
 from wl_onnx import finetune
 from wl_onnx.analog import Storage, find_device
 from wl_onnx.finetune import Cluster, Freeze, Mask, Noise, attach, detach, export_state
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from tests.unit.finetune.networks import Net, check_runs_alike, make_batch, to_graph, train  # noqa: E402
 
 DEVICE = "gaussian:0.05"
 

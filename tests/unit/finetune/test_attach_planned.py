@@ -11,11 +11,12 @@ import pytest
 
 import wl_onnx
 from tests.unit.finetune.graphs import values_of
-from tests.unit.finetune.networks import Net, check_runs_alike, make_batch, to_graph, train
 from wl_onnx import InputError, finetune
 from wl_onnx.finetune import Freeze, attach, detach, export_state
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from tests.unit.finetune.networks import Net, check_runs_alike, make_batch, to_graph, train  # noqa: E402
 
 CODED = ("fc1.weight", "fc2.weight")
 

@@ -11,11 +11,12 @@ import onnx
 import pytest
 
 import wl_onnx
-from tests.unit.finetune.networks import Net, to_graph
 from wl_onnx import InputError, finetune
 from wl_onnx.finetune import Cluster, Freeze, Mask, Noise, attach, detach, export_state
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from tests.unit.finetune.networks import Net, to_graph  # noqa: E402
 
 
 def with_integers() -> Net:
