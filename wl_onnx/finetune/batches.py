@@ -58,7 +58,8 @@ class Batches:
         """
         order = np.random.default_rng(self._entropy(stage, epoch)).permutation(self._num_samples)
         rows = torch.from_numpy(order[: self.per_epoch * self._size]).to(self._device)
-        return torch.split(rows, self._size)
+        batches: tuple[torch.Tensor, ...] = torch.split(rows, self._size)
+        return batches
 
     def make_generator(self, stage: str, epoch: int) -> torch.Generator:
         """A source of random numbers for the batches of an epoch; the same at each call.

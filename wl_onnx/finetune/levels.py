@@ -67,7 +67,8 @@ class Levels(nn.Module):  # type: ignore[misc, unused-ignore]
     def read_levels(self, weight: Tensor) -> npt.NDArray[np.int64]:
         """The levels of the numbers behind, int64 of the weight's shape."""
         levels = _to_levels(weight.detach(), self.step, self.dead_zone)
-        return levels.cpu().numpy().astype(np.int64)
+        array: npt.NDArray[np.int64] = levels.cpu().numpy().astype(np.int64)
+        return array
 
 
 def choose_level_step(weight: Tensor, ratio: float, least: float) -> float:

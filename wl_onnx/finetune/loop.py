@@ -250,7 +250,10 @@ class Trainer:
     def _lower_precision(self) -> contextlib.AbstractContextManager[Any]:
         if self._precision == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(torch.device(self._device).type, getattr(torch, self._precision))
+        cast: contextlib.AbstractContextManager[Any] = torch.autocast(
+            torch.device(self._device).type, getattr(torch, self._precision)
+        )
+        return cast
 
     def _compute(self, inputs: Sequence[Tensor]) -> Tensor:
         return self._score(self._module, inputs)
